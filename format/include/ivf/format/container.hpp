@@ -1,0 +1,113 @@
+#pragma once
+/// \file
+/// The on-disk container: centroids and CSR lists in append-only segments behind two alternating superblocks.
+/// docs/format.md is the contract. This room knows nothing of search.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ivf/types.hpp"
+
+namespace ivf::format {
+
+/// What an index holds.
+enum class IndexKind : std::uint32_t {
+  flat = 1,  ///< One list, no centroids.
+  ivf = 2,   ///< nlist centroids and as many lists.
+};
+
+/// What is fixed when an index is created.
+struct Parameters {
+  IndexKind kind = IndexKind::ivf;
+  Metric metric = Metric::l2;
+  std::uint32_t dim = 0;
+  std::uint64_t nlist = 1;  ///< 1 for a flat index.
+  std::uint64_t seed = 0;   ///< Seed of the training; 0 when there was none.
+  std::string metadata;     ///< UTF-8 JSON object: how the index was trained. Free for the writer, opaque here.
+};
+
+/// float32 rows split into two planes of uint16, row-major, stride `dim`.
+/// hi[i] = (bits + 0x8000) >> 16 (the value rounded to bf16), lo[i] = bits & 0xffff;
+/// bits = (uint32(hi) << 16) + int32(int16(lo)).
+struct Planes {
+  std::span<const std::uint16_t> hi;  ///< rows*dim. Readers get at least 64 readable bytes past the end.
+  std::span<const std::uint16_t> lo;  ///< rows*dim, or empty when every lo is zero.
+  std::span<const float> norms;       ///< rows; the squared norm, canonical inner product of the row with itself.
+};
+
+/// The rows of one segment, grouped by list. Rows of list l are offsets[l] .. offsets[l+1].
+/// Views into memory that somebody else owns (a Snapshot, or the writer's caller).
+struct SegmentView {
+  std::uint64_t rows = 0;
+  std::span<const std::uint64_t> offsets;  ///< nlist + 1, monotone, first 0, last rows.
+  std::span<const idx_t> ids;              ///< rows; none is -1.
+  Planes planes;
+  std::span<const float> radii;  ///< nlist; an upper bound of the distance (not squared) of a list's rows to its
+                                 ///< centroid, 0 for an empty list. Empty span for a flat index.
+};
+
+/// Sizes and places, for `info`.
+struct SectionInfo {
+  std::string name;
+  std::int64_t segment = -1;  ///< -1 for sections that belong to no segment.
+  std::uint64_t offset = 0;
+  std::uint64_t stored_bytes = 0;
+  std::uint64_t raw_bytes = 0;
+  bool compressed = false;
+};
+
+/// One committed generation of an index file, opened for reading. Later commits by a writer do not disturb it.
+/// Uncompressed sections are used from the memory map; compressed ones are decoded into private memory.
+class Snapshot {
+ public:
+  /// Opens and checks the structure (sizes, offsets, counts) and the checksums of everything small (superblock, directory,
+  /// offsets); the bulk sections' checksums are checked by verify(). `threads` decode compressed sections.
+  /// Throws Error(corrupt) naming file, offset, expected and found; Error(failed) when the file cannot be opened.
+  static std::shared_ptr<const Snapshot> open(const std::string& path, unsigned threads = 1);
+  virtual ~Snapshot() = default;
+
+  virtual const Parameters& parameters() const = 0;
+  virtual const Planes& centroids() const = 0;  ///< nlist rows; empty spans for a flat index.
+  virtual const std::vector<SegmentView>& segments() const = 0;
+  virtual std::uint64_t rows() const = 0;
+  virtual std::uint64_t generation() const = 0;
+  virtual bool compressed() const = 0;
+  virtual std::uint64_t file_bytes() const = 0;
+  virtual std::uint32_t format_version() const = 0;
+  virtual const std::vector<SectionInfo>& sections() const = 0;
+  /// A 128-bit hash (hex) of the committed state as recorded by its checksums: equal files, equal hash.
+  virtual std::string hash() const = 0;
+  /// Checks the checksum of every section. Throws Error(corrupt) at the first that differs.
+  virtual void verify_checksums(unsigned threads = 1) const = 0;
+};
+
+/// Writes an index file: creates one, or appends segments to one.
+class Writer {
+ public:
+  struct Options {
+    bool compress = false;  ///< Store bulk sections as zstd frames.
+    int level = 3;          ///< zstd level.
+    unsigned threads = 1;   ///< For compression and checksums.
+  };
+  /// Starts a new index under a temporary name; the first commit() renames it into place. An existing file at `path` is
+  /// refused (Error(misuse)) unless `replace`. `centroids` is empty for a flat index.
+  static std::unique_ptr<Writer> create(const std::string& path, const Parameters& parameters, const Planes& centroids,
+                                        const Options& options, bool replace);
+  /// Opens an index to append to: takes the writer's lock (Error(failed) saying so when another writer holds it) and
+  /// reclaims leftovers past the committed end. Compression follows the file's own setting.
+  static std::unique_ptr<Writer> append(const std::string& path, unsigned threads = 1);
+  virtual ~Writer() = default;
+
+  virtual const Parameters& parameters() const = 0;
+  /// Writes a segment after the end of the file; nobody sees it before commit(). A segment of zero rows is skipped.
+  virtual void write_segment(const SegmentView& segment) = 0;
+  /// Makes everything written durable and visible, atomically. May be called again after more segments.
+  virtual void commit() = 0;
+  virtual std::uint64_t rows() const = 0;  ///< Committed and pending rows.
+};
+
+}  // namespace ivf::format

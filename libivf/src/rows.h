@@ -1,0 +1,36 @@
+#pragma once
+/// \file
+/// Conversion between float32 rows and two-plane storage, canonical norms and normalisation: the parts of the numerics
+/// that ingest needs. Vectorised where the CPU allows; the results do not depend on it.
+
+#include <cstdint>
+#include <vector>
+
+#include "ivf/format/container.hpp"
+#include "ivf/types.hpp"
+
+namespace ivf::detail {
+
+/// Splits n*d floats into planes. Returns whether every lo is zero.
+bool split_planes(const float* rows, std::size_t count, std::uint16_t* hi, std::uint16_t* lo) noexcept;
+/// The inverse; lo may be null (all zero).
+void join_planes(const std::uint16_t* hi, const std::uint16_t* lo, std::size_t count, float* rows) noexcept;
+/// Canonical squared norms of rows (rounded to float32).
+void squared_norms(MatrixView rows, float* norms) noexcept;
+/// Index of the first value that is not finite or that would round to infinity in bf16 ... rows*dim when there is none.
+/// |x| >= 0x1.ffp127 rounds up to infinity in the hi plane and cannot be stored.
+std::size_t first_unstorable(const float* values, std::size_t count) noexcept;
+/// Normalises one row canonically: y_i = float(double(x_i) / sqrt(s)), s the unrounded canonical inner product of x with itself.
+void normalize_row(const float* x, std::size_t d, float* y) noexcept;
+
+/// Rows in two planes that this object owns, with 64 readable bytes past the end of hi.
+struct OwnedPlanes {
+  std::vector<std::uint16_t> hi, lo;  ///< lo is empty when all zero.
+  std::vector<float> norms;
+  std::size_t rows = 0;
+
+  static OwnedPlanes from(MatrixView rows);
+  format::Planes view(std::size_t dim) const noexcept;
+};
+
+}  // namespace ivf::detail

@@ -1,0 +1,1 @@
+# Installation rules of the package as a whole (find_package(ivf)).

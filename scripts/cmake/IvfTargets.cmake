@@ -1,0 +1,17 @@
+# What every target of the project is compiled with.
+add_library(ivf_options INTERFACE)
+target_compile_features(ivf_options INTERFACE cxx_std_20)
+target_compile_options(ivf_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+  # The canonical distance is a fixed sequence of roundings: a compiler must never fuse or re-order one of its own accord.
+  -ffp-contract=off
+  -fstack-protector-strong
+  $<$<CONFIG:Release,RelWithDebInfo>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2>)
+target_link_options(ivf_options INTERFACE -Wl,-z,relro,-z,now)
+if(IVF_WERROR)
+  target_compile_options(ivf_options INTERFACE -Werror)
+endif()
+if(IVF_SANITIZE)
+  target_compile_options(ivf_options INTERFACE -fsanitize=${IVF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(ivf_options INTERFACE -fsanitize=${IVF_SANITIZE})
+endif()
