@@ -15,6 +15,8 @@ namespace ivf::detail {
 bool split_planes(const float* rows, std::size_t count, std::uint16_t* hi, std::uint16_t* lo) noexcept;
 /// The inverse; lo may be null (all zero).
 void join_planes(const std::uint16_t* hi, const std::uint16_t* lo, std::size_t count, float* rows) noexcept;
+/// An upper bound (rounded up) of ‖x−x̂‖/‖x‖ over rows, x̂ being the hi plane; 0 for zero rows. For SegmentView::residuals.
+float residual_bound(const float* rows, std::size_t n, std::size_t dim) noexcept;
 /// Canonical squared norms of rows (rounded to float32).
 void squared_norms(MatrixView rows, float* norms) noexcept;
 /// Index of the first value that is not finite or that would round to infinity in bf16 ... rows*dim when there is none.

@@ -48,6 +48,9 @@ struct SegmentView {
   Planes planes;
   std::span<const float> radii;  ///< nlist; an upper bound of the distance (not squared) of a list's rows to its
                                  ///< centroid, 0 for an empty list. Empty span for a flat index.
+  std::span<const float> residuals;  ///< nlist; an upper bound of ‖x−x̂‖/‖x‖ over a list's rows, where x̂ is the hi plane
+                                     ///< (0 when lo is dropped or the list is empty). A section of the file like radii,
+                                     ///< and present for flat indexes too. Empty: unknown, 1/256 holds for any normal float.
 };
 
 /// Sizes and places, for `info`.
