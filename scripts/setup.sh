@@ -122,13 +122,13 @@ trap 'rm -f "$log"' EXIT
 
 # Installs without asking. A stale list of packages is the usual reason for a failure: refresh it and try once more.
 install() {
-  echo "setup: ${as_root[*]} apt-get install --no-install-recommends $*"
+  echo "setup: ${as_root[*]:+${as_root[*]} }apt-get install --no-install-recommends $*"
   apt install -y -q --no-install-recommends "$@" >"$log" 2>&1
 }
 refreshed=0
 refresh() {
   refreshed=1
-  echo "setup: ${as_root[*]} apt-get update"
+  echo "setup: ${as_root[*]:+${as_root[*]} }apt-get update"
   apt update -q >"$log" 2>&1
 }
 explain() {

@@ -1,1 +1,19 @@
-# Installation rules of the package as a whole (find_package(ivf)).
+# Installation rules of the package as a whole: the libraries, their public headers and find_package(ivf).
+include(CMakePackageConfigHelpers)
+
+set(IVF_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/ivf)
+
+# ivf_format is there because libivf is a static library that needs it; only the headers that libivf's own include are public.
+set_target_properties(ivf_format PROPERTIES EXPORT_NAME format)
+install(TARGETS ivf ivf_format EXPORT ivfTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/libivf/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
+install(FILES ${PROJECT_SOURCE_DIR}/format/include/ivf/error.hpp ${PROJECT_SOURCE_DIR}/format/include/ivf/types.hpp
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ivf)
+install(EXPORT ivfTargets NAMESPACE ivf:: DESTINATION ${IVF_CMAKE_DIR})
+
+configure_package_config_file(${PROJECT_SOURCE_DIR}/scripts/cmake/ivfConfig.cmake.in ${PROJECT_BINARY_DIR}/ivfConfig.cmake
+  INSTALL_DESTINATION ${IVF_CMAKE_DIR} NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/ivfConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/ivfConfig.cmake ${PROJECT_BINARY_DIR}/ivfConfigVersion.cmake DESTINATION ${IVF_CMAKE_DIR})
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
+  DESTINATION ${CMAKE_INSTALL_DOCDIR})
