@@ -19,9 +19,8 @@ void join_planes(const std::uint16_t* hi, const std::uint16_t* lo, std::size_t c
 float residual_bound(const float* rows, std::size_t n, std::size_t dim) noexcept;
 /// Canonical squared norms of rows (rounded to float32).
 void squared_norms(MatrixView rows, float* norms) noexcept;
-/// Index of the first value that is not finite or that would round to infinity in bf16 ... rows*dim when there is none.
-/// |x| >= 0x1.ffp127 rounds up to infinity in the hi plane and cannot be stored.
-std::size_t first_unstorable(const float* values, std::size_t count) noexcept;
+/// Index of the first value that is NaN or infinite; `count` when there is none.
+std::size_t first_nonfinite(const float* values, std::size_t count) noexcept;
 /// Normalises one row canonically: y_i = float(double(x_i) / sqrt(s)), s the unrounded canonical inner product of x with itself.
 void normalize_row(const float* x, std::size_t d, float* y) noexcept;
 

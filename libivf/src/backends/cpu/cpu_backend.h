@@ -1,0 +1,24 @@
+#pragma once
+/// \file
+/// The native CPU backend: planning and threads in portable C++, arithmetic in the kernels of one level.
+
+#include "backends/backend.h"
+#include "backends/cpu/kernels.h"
+
+namespace ivf::detail::cpu {
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const Kernels& kernels) : kernels_(kernels) {}
+  std::string_view name() const noexcept override { return "cpu"; }
+  std::string_view isa() const noexcept override { return kernels_.level; }
+  void topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) override;
+  RangeHits range(const ScanRequest& request, float radius, SearchStats& stats) override;
+  void assign(const Corpus& centroids, MatrixView rows, const std::int32_t* hint, std::int32_t* list, float* value,
+              unsigned threads) override;
+
+ private:
+  const Kernels& kernels_;
+};
+
+}  // namespace ivf::detail::cpu

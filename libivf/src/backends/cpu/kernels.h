@@ -1,0 +1,86 @@
+#pragma once
+/// \file
+/// What an instruction-set level provides: plain functions over raw pointers, chosen once at run time.
+///
+/// Included by files that are compiled with flags of their own, so it holds declarations and plain structs only: an inline
+/// function here could be emitted with AVX-512 and win at link time for everybody.
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace ivf::detail::cpu {
+
+/// Rows of a block share one norm bound in a scan.
+enum : size_t { scan_block_rows = 32 };
+/// Largest number of queries in a packed tile, over all levels.
+enum : size_t { max_tile = 64 };
+/// Rows of one scan call at most: bounds the survivors of a call to scan_rows_max * tile.
+enum : size_t { scan_rows_max = 1024 };
+
+/// Queries of one tile against contiguous rows. A survivor is a (row, query) whose approximate dot product D is not
+/// provably too small:  !(D < half_norms[row] + t[query] - kappa[query] * block_norms[row / 32] - block_slops[row / 32]).
+/// The negated comparison keeps whatever is NaN.
+struct ScanArgs {
+  const uint16_t* hi;  ///< rows x d; readable for 64 bytes past the last row that exists (`rows_readable`).
+  size_t rows;         ///< 1 .. scan_rows_max
+  size_t rows_readable;  ///< Rows from `hi` on that may be read (tiles read whole groups of 16 where they can).
+  size_t d;
+  const void* packed;  ///< From pack(), for `nq` queries.
+  size_t nq;           ///< 1 .. tile
+  const float* half_norms;   ///< rows (L2), or zeros (inner product).
+  const float* block_norms;  ///< One per 32 rows: at least the norm of each.
+  const float* block_slops;  ///< One per 32 rows: absolute slack.
+  const float* t;            ///< tile; lanes past nq are never reported.
+  const float* kappa;        ///< tile
+  void* scratch;             ///< scratch_bytes(d), 64-byte aligned.
+  float* dots;               ///< Out: D of each survivor.
+  uint32_t* tags;            ///< Out: row * max_tile + query lane. Room for rows * nq.
+};
+
+/// Canonical values of one query against chosen rows.
+struct RefineArgs {
+  const float* query;
+  const uint16_t* hi;  ///< Planes of all rows.
+  const uint16_t* lo;  ///< Null when all zero.
+  size_t d;
+  const uint64_t* rows;  ///< count row numbers
+  size_t count;
+  float* values;  ///< Out: count
+};
+
+struct Kernels {
+  const char* level;
+
+  /// See rows.h. `split` returns whether every lo is zero.
+  bool (*split)(const float* rows, size_t count, uint16_t* hi, uint16_t* lo);
+  void (*join)(const uint16_t* hi, const uint16_t* lo, size_t count, float* rows);
+  /// Canonical sums, unrounded: x·x, and of the bf16 residual with itself.
+  double (*self_dot)(const float* x, size_t d);
+  void (*residual)(const float* x, size_t d, double* residual, double* norm);
+
+  void (*refine_l2)(const RefineArgs*);
+  void (*refine_ip)(const RefineArgs*);
+
+  size_t tile;          ///< Queries in a packed tile.
+  bool rounds_queries;  ///< The scan multiplies queries rounded to bf16.
+  size_t (*packed_bytes)(size_t d);
+  size_t (*scratch_bytes)(size_t d);
+  /// Packs nq queries given by row pointers.
+  void (*pack)(const float* const* queries, size_t nq, size_t d, void* packed);
+  /// Returns the number of survivors.
+  size_t (*scan)(const ScanArgs*);
+};
+
+extern const Kernels kernels_scalar;
+#if defined(__x86_64__)
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+extern const Kernels kernels_amx;
+#endif
+
+/// The highest level that this machine runs, whatever IVF_ISA says; for conversions, whose results do not depend on it.
+const Kernels& best_kernels() noexcept;
+/// Asks the kernel once for permission to use AMX tiles, and reports whether it was given.
+bool amx_permitted() noexcept;
+
+}  // namespace ivf::detail::cpu
