@@ -1,0 +1,71 @@
+#include "index/centroids.h"
+
+#include <algorithm>
+
+#include "parallel.h"
+
+namespace ivf::detail {
+
+CentroidSet::CentroidSet(MatrixView values, bool inner_product) : owned_(OwnedPlanes::from(values)) {
+  describe(owned_.view(values.dim), values.rows, values.dim, inner_product);
+}
+
+CentroidSet::CentroidSet(const format::Planes& planes, std::size_t nlist, std::size_t dim, bool inner_product) {
+  describe(planes, nlist, dim, inner_product);
+}
+
+void CentroidSet::describe(const format::Planes& planes, std::size_t nlist, std::size_t dim, bool inner_product) {
+  offsets_ = {0, nlist};
+  corpus_.dim = dim;
+  corpus_.inner_product = inner_product;
+  corpus_.nlist = 1;
+  corpus_.rows = nlist;
+  format::SegmentView segment;
+  segment.rows = nlist;
+  segment.offsets = offsets_;
+  segment.planes = planes;
+  corpus_.segments = {segment};
+  if (!planes.lo.empty()) {
+    std::vector<float> row(dim);
+    for (std::size_t i = 0; i < nlist; ++i) {
+      get(i, row.data());
+      residual_ = std::max(residual_, residual_bound(row.data(), 1, dim));
+    }
+  }
+  corpus_.segments[0].residuals = {&residual_, 1};
+}
+
+void CentroidSet::get(std::size_t list, float* values) const noexcept {
+  const auto& p = planes();
+  join_planes(p.hi.data() + list * dim(), p.lo.empty() ? nullptr : p.lo.data() + list * dim(), dim(), values);
+}
+
+std::vector<float> CentroidSet::values() const {
+  std::vector<float> result(count() * dim());
+  for (std::size_t i = 0; i < count(); ++i) get(i, result.data() + i * dim());
+  return result;
+}
+
+void assign_rows(Backend& backend, const CentroidSet& centroids, const IncomingRows& incoming, std::int32_t* lists,
+                 float* values, const Resources& resources, const Progress& progress) {
+  const MatrixView rows = incoming.rows;
+  // Large enough that threads and tiles are busy, small enough that a copy is a small part of the workspace.
+  const std::size_t copy_limit = std::max<std::size_t>(1, resources.max_memory / 4 / (sizeof(float) * rows.dim));
+  const std::size_t batch = std::min<std::size_t>({65536, incoming.normalize ? copy_limit : 65536, rows.rows});
+  std::vector<float> copy(incoming.normalize ? batch * rows.dim : 0);
+  for (std::size_t first = 0; first < rows.rows; first += batch) {
+    if (progress) progress("assign", first, rows.rows);
+    const std::size_t count = std::min(batch, rows.rows - first);
+    MatrixView part = rows.slice(first, count);
+    if (incoming.normalize) {
+      parallel_for(resources.threads, count, 256, [&](std::size_t begin, std::size_t end, unsigned) {
+        for (std::size_t i = begin; i < end; ++i) normalize_row(part.row(i), rows.dim, copy.data() + i * rows.dim);
+      });
+      part = MatrixView(copy.data(), count, rows.dim);
+    }
+    backend.assign(centroids.corpus(), part, nullptr, lists + first, values + first, resources.threads);
+  }
+  if (progress && rows.rows != 0) progress("assign", rows.rows, rows.rows);
+}
+
+}  // namespace ivf::detail

@@ -1,0 +1,247 @@
+#include "index/impl.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "index/checks.h"
+#include "kmeans/kmeans.h"
+#include "rows.h"
+
+namespace ivf {
+namespace {
+
+/// Segments up to this size are worth merging whatever the index holds; beyond it, up to an eighth of the index. Many
+/// small additions thus leave a number of segments that grows with the logarithm of their count, and large ones are not
+/// copied.
+constexpr std::uint64_t always_merged_bytes = std::uint64_t{64} << 20;
+
+/// JSON has no infinities.
+std::string json_number(double value) { return std::isfinite(value) ? fmt::format("{}", value) : "null"; }
+
+std::string describe_training(const TrainReport& report, const TrainParams& params) {
+  std::string objective;
+  for (const double value : report.objective) {
+    if (!objective.empty()) objective += ",";
+    objective += json_number(value);
+  }
+  return fmt::format(
+      R"({{"centroids":"k-means","init":"{}","iterations":{},"seed":{},"train_rows":{},"objective":[{}],"imbalance":{},"splits":{}}})",
+      params.init == KMeansInit::random ? "random" : "k-means++", params.iterations, params.seed, report.rows,
+      objective, json_number(report.imbalance), report.splits);
+}
+
+/// What is wrong with these sizes, if anything.
+std::optional<std::string> beyond_limits(std::size_t dim, std::uint64_t nlist) {
+  if (dim == 0 || dim > detail::max_dim) {
+    return fmt::format("expected a dimension of 1 to {}, found {}", detail::max_dim, dim);
+  }
+  if (nlist == 0 || nlist > detail::max_nlist) {
+    return fmt::format("expected nlist of 1 to {}, found {}", detail::max_nlist, nlist);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+namespace detail {
+
+void check_stored_parameters(const std::string& path, const format::Parameters& parameters) {
+  if (const auto problem = beyond_limits(parameters.dim, parameters.nlist)) {
+    throw Error(ErrorKind::corrupt, fmt::format("{}: {}; restore the file from its source", path, *problem));
+  }
+}
+
+void check_ids(std::span<const idx_t> ids, std::size_t rows) {
+  if (ids.size() != rows) {
+    throw Error(ErrorKind::misuse,
+                fmt::format("expected one id for each of {} rows, found {} ids; pass equally many", rows, ids.size()));
+  }
+  const auto bad = std::find(ids.begin(), ids.end(), idx_t{-1});
+  if (bad != ids.end()) {
+    throw Error(
+        ErrorKind::misuse,
+        fmt::format("expected ids other than -1, found -1 for row {}; -1 marks missing results", bad - ids.begin()));
+  }
+}
+
+double imbalance_of(std::span<const std::uint64_t> list_sizes) noexcept {
+  double rows = 0, squares = 0;
+  for (const std::uint64_t size : list_sizes) {
+    rows += static_cast<double>(size);
+    squares += static_cast<double>(size) * static_cast<double>(size);
+  }
+  return rows > 0 ? static_cast<double>(list_sizes.size()) * squares / (rows * rows) : 1;
+}
+
+}  // namespace detail
+
+IndexImpl::IndexImpl(format::IndexKind kind, Metric metric, std::size_t dim, std::size_t nlist) {
+  parameters_.kind = kind;
+  parameters_.metric = metric;
+  if (const auto problem = beyond_limits(dim, nlist)) throw Error(ErrorKind::misuse, *problem);
+  parameters_.dim = static_cast<std::uint32_t>(dim);
+  parameters_.nlist = nlist;
+  parameters_.metadata = "{}";
+  use_segments({});
+}
+
+std::unique_ptr<IndexImpl> IndexImpl::load(const std::string& path, const RunOptions& options) {
+  auto snapshot = format::Snapshot::open(path, detail::Resources::of(options).threads);
+  const format::Parameters& parameters = snapshot->parameters();
+  detail::check_stored_parameters(path, parameters);
+  auto impl = std::make_unique<IndexImpl>(parameters.kind, parameters.metric, parameters.dim, parameters.nlist);
+  impl->parameters_ = parameters;
+  if (!impl->flat()) {
+    impl->centroids_ = std::make_unique<const detail::CentroidSet>(
+        snapshot->centroids(), parameters.nlist, parameters.dim, detail::is_inner_product(parameters.metric));
+  }
+  std::vector<Held> held;
+  for (const format::SegmentView& view : snapshot->segments()) held.push_back({nullptr, view});
+  impl->use_segments(std::move(held));
+  impl->snapshot_ = std::move(snapshot);
+  return impl;
+}
+
+const detail::CentroidSet& IndexImpl::centroids() const {
+  if (centroids_ == nullptr) {
+    throw Error(ErrorKind::misuse,
+                fmt::format("expected a trained index, found one of {} lists without centroids; train "
+                            "it or set its centroids first",
+                            parameters_.nlist));
+  }
+  return *centroids_;
+}
+
+IndexInfo IndexImpl::info() const {
+  IndexInfo info;
+  info.metric = parameters_.metric;
+  info.dim = parameters_.dim;
+  info.nlist = parameters_.nlist;
+  info.flat = flat();
+  info.trained = trained();
+  info.rows = rows();
+  info.segments = held_.size();
+  info.seed = parameters_.seed;
+  info.metadata = parameters_.metadata;
+  info.list_sizes.resize(info.nlist);
+  for (const format::SegmentView& segment : segments()) {
+    for (std::size_t l = 0; l < info.nlist; ++l) info.list_sizes[l] += segment.offsets[l + 1] - segment.offsets[l];
+  }
+  info.imbalance = detail::imbalance_of(info.list_sizes);
+  return info;
+}
+
+void IndexImpl::require_no_rows(const char* operation) const {
+  if (rows() == 0) return;
+  throw Error(ErrorKind::misuse,
+              fmt::format("expected an index without rows to {}, found {} rows; reset it first", operation, rows()));
+}
+
+TrainReport IndexImpl::train(MatrixView rows, const TrainParams& params) {
+  require_no_rows("train");
+  const auto resources = detail::Resources::of(params);
+  detail::check_matrix(rows, parameters_.dim, "training rows", resources.threads);
+  auto result = detail::train_kmeans(backend(), parameters_.metric, rows, parameters_.nlist, params, resources);
+  auto centroids = std::make_unique<const detail::CentroidSet>(
+      MatrixView(result.centroids.data(), parameters_.nlist, parameters_.dim),
+      detail::is_inner_product(parameters_.metric));
+  std::string metadata = describe_training(result.report, params);
+  centroids_ = std::move(centroids);
+  parameters_.metadata = std::move(metadata);
+  parameters_.seed = params.seed;
+  return std::move(result.report);
+}
+
+void IndexImpl::set_centroids(MatrixView values) {
+  require_no_rows("set centroids");
+  detail::check_matrix(values, parameters_.dim, "centroids", 1);
+  if (values.rows != parameters_.nlist) {
+    throw Error(ErrorKind::misuse,
+                fmt::format("expected {} centroids (nlist), found {}", parameters_.nlist, values.rows));
+  }
+  std::string metadata = R"({"centroids":"given"})";
+  centroids_ = std::make_unique<const detail::CentroidSet>(values, detail::is_inner_product(parameters_.metric));
+  parameters_.metadata = std::move(metadata);
+  parameters_.seed = 0;
+}
+
+std::vector<idx_t> IndexImpl::assign(MatrixView rows, const RunOptions& options) const {
+  const auto& centroids = this->centroids();
+  const auto resources = detail::Resources::of(options);
+  detail::check_matrix(rows, parameters_.dim, "rows", resources.threads);
+  std::vector<std::int32_t> lists(rows.rows);
+  std::vector<float> values(rows.rows);
+  detail::assign_rows(backend(), centroids, {rows, parameters_.metric == Metric::cosine}, lists.data(), values.data(),
+                      resources, options.progress);
+  return {lists.begin(), lists.end()};
+}
+
+void IndexImpl::add(MatrixView rows, const detail::IncomingIds& ids, const RunOptions& options) {
+  const detail::CentroidSet* centroids = flat() ? nullptr : &this->centroids();
+  const auto resources = detail::Resources::of(options);
+  detail::check_matrix(rows, parameters_.dim, "rows", resources.threads);
+  if (!ids.numbered) detail::check_ids(ids.given, rows.rows);
+  // Everything is built before anything is changed, so that an exception has no effect.
+  std::vector<std::shared_ptr<const detail::OwnedSegment>> built;
+  for (std::size_t first = 0; first < rows.rows; first += detail::max_segment_rows) {
+    const std::size_t count = std::min(detail::max_segment_rows, rows.rows - first);
+    built.push_back(detail::build_segment(backend(), centroids,
+                                          {rows.slice(first, count), parameters_.metric == Metric::cosine},
+                                          ids.slice(first, count), resources, options.progress));
+  }
+  auto held = held_;
+  for (auto& segment : built) push_segment(held, std::move(segment), resources.threads);
+  use_segments(std::move(held));
+}
+
+void IndexImpl::push_segment(std::vector<Held>& held, std::shared_ptr<const detail::OwnedSegment> segment,
+                             unsigned threads) const {
+  std::uint64_t total = detail::segment_bytes(segment->view());
+  for (const Held& other : held) total += detail::segment_bytes(other.view);
+  const std::uint64_t limit = std::max(always_merged_bytes, total / 8);
+  while (!held.empty() && held.back().owner != nullptr) {
+    const format::SegmentView& last = held.back().view;
+    const bool small = detail::segment_bytes(last) + detail::segment_bytes(segment->view()) <= limit;
+    if (!small || last.rows > 2 * segment->rows || last.rows + segment->rows > detail::max_segment_rows) break;
+    segment = detail::merge_segments(last, segment->view(), parameters_.dim, threads);
+    held.pop_back();
+  }
+  const auto view = segment->view();
+  held.push_back({std::move(segment), view});
+}
+
+void IndexImpl::use_segments(std::vector<Held> held) {
+  detail::Corpus corpus;
+  corpus.dim = parameters_.dim;
+  corpus.inner_product = detail::is_inner_product(parameters_.metric);
+  corpus.nlist = parameters_.nlist;
+  for (const Held& one : held) {
+    corpus.segments.push_back(one.view);
+    corpus.rows += one.view.rows;
+  }
+  held_ = std::move(held);
+  corpus_ = std::move(corpus);
+}
+
+void IndexImpl::reset() noexcept {
+  held_.clear();
+  corpus_.segments.clear();
+  corpus_.rows = 0;
+}
+
+void IndexImpl::save(const std::string& path, const SaveOptions& options) const {
+  format::Writer::Options writer_options;
+  writer_options.compress = options.compress;
+  RunOptions run;
+  run.threads = options.threads;
+  writer_options.threads = detail::Resources::of(run).threads;
+  const auto writer = format::Writer::create(path, parameters_, flat() ? format::Planes{} : centroids().planes(),
+                                             writer_options, options.replace);
+  for (const format::SegmentView& segment : segments()) writer->write_segment(segment);
+  writer->commit();
+}
+
+}  // namespace ivf

@@ -1,0 +1,82 @@
+#pragma once
+/// \file
+/// The state behind both indexes: parameters, centroids, segments and the backend that computes on them.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "index/centroids.h"
+#include "index/resources.h"
+#include "index/segment.h"
+#include "ivf/format/container.hpp"
+#include "ivf/index.hpp"
+
+namespace ivf {
+
+class IndexImpl {
+ public:
+  IndexImpl(format::IndexKind kind, Metric metric, std::size_t dim, std::size_t nlist);
+  /// Opens a file; its sections are used from the memory map.
+  static std::unique_ptr<IndexImpl> load(const std::string& path, const RunOptions& options);
+
+  const format::Parameters& parameters() const noexcept { return parameters_; }
+  bool flat() const noexcept { return parameters_.kind == format::IndexKind::flat; }
+  bool trained() const noexcept { return flat() || centroids_ != nullptr; }
+  std::uint64_t rows() const noexcept { return corpus_.rows; }
+  const detail::CentroidSet& centroids() const;
+  const std::vector<format::SegmentView>& segments() const noexcept { return corpus_.segments; }
+  IndexInfo info() const;
+
+  TrainReport train(MatrixView rows, const TrainParams& params);
+  void set_centroids(MatrixView centroids);
+  std::vector<idx_t> assign(MatrixView rows, const RunOptions& options) const;
+  void add(MatrixView rows, const detail::IncomingIds& ids, const RunOptions& options);
+  void reset() noexcept;
+  void save(const std::string& path, const SaveOptions& options) const;
+
+  /// `exact` scans every list and needs no centroids; nprobe and max_codes are then without meaning.
+  SearchResult search(MatrixView queries, const SearchParams& params, bool exact) const;
+  RangeResult range_search(MatrixView queries, float radius, const SearchParams& params) const;
+
+  /// What computes: the CPU backend at the machine's best level unless another one was chosen.
+  detail::Backend& backend() const { return backend_ != nullptr ? *backend_ : detail::cpu_backend(); }
+  void set_backend(detail::Backend& backend) noexcept { backend_ = &backend; }
+
+ private:
+  void require_no_rows(const char* operation) const;
+
+  /// Segments in order of arrival: mapped ones (no owner) first, then those added in memory.
+  struct Held {
+    std::shared_ptr<const detail::OwnedSegment> owner;
+    format::SegmentView view;
+  };
+  /// Appends a segment, merged with the ones before it that are small.
+  void push_segment(std::vector<Held>& held, std::shared_ptr<const detail::OwnedSegment> segment,
+                    unsigned threads) const;
+  void use_segments(std::vector<Held> held);
+
+  format::Parameters parameters_;
+  std::shared_ptr<const format::Snapshot> snapshot_;  ///< Keeps mapped centroids and segments alive.
+  std::unique_ptr<const detail::CentroidSet> centroids_;
+  std::vector<Held> held_;
+  detail::Corpus corpus_;  ///< What is searched: views of held_.
+  detail::Backend* backend_ = nullptr;
+};
+
+namespace detail {
+
+/// Throws Error(corrupt) unless the parameters of a file are within the library's limits.
+void check_stored_parameters(const std::string& path, const format::Parameters& parameters);
+/// Throws Error(misuse) when an id is -1 or when their number is not that of the rows.
+void check_ids(std::span<const idx_t> ids, std::size_t rows);
+/// Whether vectors are compared by inner product.
+inline bool is_inner_product(Metric metric) noexcept { return metric != Metric::l2; }
+/// nlist * sum(size^2) / sum(size)^2; 1 without rows.
+double imbalance_of(std::span<const std::uint64_t> list_sizes) noexcept;
+
+}  // namespace detail
+}  // namespace ivf

@@ -1,0 +1,164 @@
+// Searching: the coarse step, and batches of queries that keep the workspace within its cap.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "index/checks.h"
+#include "index/impl.h"
+#include "parallel.h"
+#include "rows.h"
+
+namespace ivf {
+namespace {
+
+using detail::Resources;
+using detail::ScanRequest;
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// What one batch of queries needs besides the backend's own workspace.
+struct BatchBuffers {
+  std::vector<float> queries;  ///< Normalised copies, for cosine.
+  std::vector<float> values;   ///< Of queries and centroids.
+  std::vector<idx_t> ids;
+  std::vector<std::int32_t> lists;
+};
+
+}  // namespace
+
+/// Runs the coarse step and the scan of `queries` in batches: scan(request, first) is called for each.
+class BatchedScan {
+ public:
+  BatchedScan(const IndexImpl& index, const detail::Corpus& corpus, MatrixView queries, const SearchParams& params,
+              bool exact)
+      : index_(index),
+        corpus_(corpus),
+        queries_(queries),
+        params_(params),
+        resources_(Resources::of(params)),
+        normalize_(index.parameters().metric == Metric::cosine),
+        nprobe_(exact || index.flat() ? 0 : std::min<std::size_t>(params.nprobe, index.parameters().nlist)),
+        max_codes_(exact ? 0 : params.max_codes) {
+    detail::check_matrix(queries, index.parameters().dim, "queries", resources_.threads);
+    if (params.nprobe == 0) throw Error(ErrorKind::misuse, "expected nprobe of at least 1, found 0");
+    if (nprobe_ != 0) index.centroids();  // Throws when the index is not trained.
+  }
+
+  template <class Scan>
+  void run(SearchStats& stats, Scan scan) {
+    const std::size_t per_query = nprobe_ * (sizeof(float) + sizeof(idx_t) + sizeof(std::int32_t)) +
+                                  (normalize_ ? queries_.dim * sizeof(float) : 0);
+    // The backend gets what this leaves: at least half.
+    const std::size_t batch =
+        std::clamp<std::size_t>(per_query == 0 ? queries_.rows : resources_.max_memory / 2 / per_query, 1,
+                                std::max<std::size_t>(queries_.rows, 1));
+    BatchBuffers buffers;
+    for (std::size_t first = 0; first < queries_.rows; first += batch) {
+      const std::size_t count = std::min(batch, queries_.rows - first);
+      const Progress progress = shifted_progress(first);
+      ScanRequest request;
+      request.corpus = &corpus_;
+      request.queries = prepare(queries_.slice(first, count), buffers);
+      request.max_codes = max_codes_;
+      request.mode = params_.mode;
+      request.threads = resources_.threads;
+      request.max_memory = resources_.max_memory - std::min(resources_.max_memory / 2, count * per_query);
+      request.progress = &progress;
+      if (nprobe_ != 0) coarse(request, buffers, stats);
+      scan(request, first);
+    }
+    stats.threads = resources_.threads;
+    stats.isa = index_.backend().isa();
+  }
+
+ private:
+  /// Backends count the queries of one batch; the caller counts all of them.
+  Progress shifted_progress(std::size_t first) const {
+    if (!params_.progress) return {};
+    return [this, first](const char* phase, std::uint64_t done, std::uint64_t) {
+      params_.progress(phase, first + done, queries_.rows);
+    };
+  }
+
+  MatrixView prepare(MatrixView queries, BatchBuffers& buffers) const {
+    if (!normalize_) return queries;
+    buffers.queries.resize(queries.rows * queries.dim);
+    detail::parallel_for(resources_.threads, queries.rows, 256, [&](std::size_t begin, std::size_t end, unsigned) {
+      for (std::size_t i = begin; i < end; ++i) {
+        detail::normalize_row(queries.row(i), queries.dim, buffers.queries.data() + i * queries.dim);
+      }
+    });
+    return MatrixView(buffers.queries.data(), queries.rows, queries.dim);
+  }
+
+  void coarse(ScanRequest& request, BatchBuffers& buffers, SearchStats& stats) const {
+    const auto start = std::chrono::steady_clock::now();
+    const std::size_t probes = request.queries.rows * nprobe_;
+    buffers.values.resize(probes);
+    buffers.ids.resize(probes);
+    buffers.lists.resize(probes);
+    ScanRequest step = request;
+    step.corpus = &index_.centroids().corpus();
+    step.max_codes = 0;
+    step.mode = SearchMode::automatic;
+    step.progress = nullptr;
+    SearchStats unused;  // The statistics of a search are those of its lists.
+    index_.backend().topk(step, nprobe_, buffers.values.data(), buffers.ids.data(), unused);
+    std::transform(buffers.ids.begin(), buffers.ids.end(), buffers.lists.begin(),
+                   [](idx_t id) { return static_cast<std::int32_t>(id); });
+    request.probes = {buffers.lists.data(), buffers.values.data(), nprobe_};
+    stats.coarse_ms += milliseconds_since(start);
+  }
+
+  const IndexImpl& index_;
+  const detail::Corpus& corpus_;
+  MatrixView queries_;
+  const SearchParams& params_;
+  Resources resources_;
+  bool normalize_;
+  std::size_t nprobe_;  ///< 0: every query scans every list, without a coarse step.
+  std::uint64_t max_codes_;
+};
+
+SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, bool exact) const {
+  if (params.k == 0 || params.k > detail::max_k) {
+    throw Error(ErrorKind::misuse, fmt::format("expected k of 1 to {}, found {}", detail::max_k, params.k));
+  }
+  BatchedScan scan(*this, corpus_, queries, params, exact);
+  SearchResult result;
+  result.nq = queries.rows;
+  result.k = params.k;
+  result.distances.resize(queries.rows * params.k);
+  result.ids.resize(queries.rows * params.k);
+  scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t first) {
+    backend().topk(request, params.k, result.distances.data() + first * params.k, result.ids.data() + first * params.k,
+                   result.stats);
+  });
+  return result;
+}
+
+RangeResult IndexImpl::range_search(MatrixView queries, float radius, const SearchParams& params) const {
+  if (radius != radius) throw Error(ErrorKind::misuse, "expected a radius, found NaN");
+  BatchedScan scan(*this, corpus_, queries, params, false);
+  RangeResult result;
+  result.lims.reserve(queries.rows + 1);
+  result.lims.push_back(0);
+  scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t) {
+    const auto found = backend().range(request, radius, result.stats);
+    for (const auto& hits : found.hits) {
+      for (const auto& [value, id] : hits) {
+        result.distances.push_back(value);
+        result.ids.push_back(id);
+      }
+      result.lims.push_back(result.ids.size());
+    }
+  });
+  return result;
+}
+
+}  // namespace ivf

@@ -1,0 +1,128 @@
+// The public classes: thin handles on IndexImpl.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "index/checks.h"
+#include "index/impl.h"
+#include "ivf/index.hpp"
+#include "rows.h"
+
+namespace ivf {
+
+Index::Index(std::unique_ptr<IndexImpl> impl) noexcept : impl_(std::move(impl)) {}
+Index::Index(Index&&) noexcept = default;
+Index& Index::operator=(Index&&) noexcept = default;
+Index::~Index() = default;
+
+Metric Index::metric() const noexcept { return impl_->parameters().metric; }
+std::size_t Index::dim() const noexcept { return impl_->parameters().dim; }
+std::uint64_t Index::size() const noexcept { return impl_->rows(); }
+bool Index::is_trained() const noexcept { return impl_->trained(); }
+IndexInfo Index::info() const { return impl_->info(); }
+
+void Index::add(MatrixView rows, const RunOptions& options) {
+  impl_->add(rows, {{}, static_cast<idx_t>(impl_->rows()), true}, options);
+}
+
+void Index::add_with_ids(MatrixView rows, std::span<const idx_t> ids, const RunOptions& options) {
+  impl_->add(rows, {ids, 0, false}, options);
+}
+
+SearchResult Index::search(MatrixView queries, const SearchParams& params) const {
+  return impl_->search(queries, params, false);
+}
+
+RangeResult Index::range_search(MatrixView queries, float radius, const SearchParams& params) const {
+  return impl_->range_search(queries, radius, params);
+}
+
+SearchResult Index::search_exact(MatrixView queries, const SearchParams& params) const {
+  return impl_->search(queries, params, true);
+}
+
+void Index::reset() { impl_->reset(); }
+
+void Index::save(const std::string& path, const SaveOptions& options) const { impl_->save(path, options); }
+
+IndexFlat::IndexFlat(std::size_t dim, Metric metric)
+    : Index(std::make_unique<IndexImpl>(format::IndexKind::flat, metric, dim, 1)) {}
+
+IndexIVFFlat::IndexIVFFlat(std::size_t dim, std::size_t nlist, Metric metric)
+    : Index(std::make_unique<IndexImpl>(format::IndexKind::ivf, metric, dim, nlist)) {}
+
+TrainReport IndexIVFFlat::train(MatrixView rows, const TrainParams& params) { return impl_->train(rows, params); }
+void IndexIVFFlat::set_centroids(MatrixView centroids) { impl_->set_centroids(centroids); }
+std::vector<float> IndexIVFFlat::centroids() const { return impl_->centroids().values(); }
+
+std::vector<idx_t> IndexIVFFlat::assign(MatrixView rows, const RunOptions& options) const {
+  return impl_->assign(rows, options);
+}
+
+namespace {
+
+void check_list(std::size_t list, std::size_t nlist) {
+  if (list < nlist) return;
+  throw Error(ErrorKind::misuse, fmt::format("expected a list of 0 to {}, found {}", nlist - 1, list));
+}
+
+}  // namespace
+
+std::vector<idx_t> IndexIVFFlat::list_ids(std::size_t list) const {
+  check_list(list, impl_->parameters().nlist);
+  std::vector<idx_t> ids;
+  for (const auto& segment : impl_->segments()) {
+    const auto part = segment.ids.subspan(segment.offsets[list], segment.offsets[list + 1] - segment.offsets[list]);
+    ids.insert(ids.end(), part.begin(), part.end());
+  }
+  return ids;
+}
+
+std::vector<float> IndexIVFFlat::list_vectors(std::size_t list) const {
+  check_list(list, impl_->parameters().nlist);
+  const std::size_t dim = this->dim();
+  std::vector<float> vectors;
+  for (const auto& segment : impl_->segments()) {
+    const std::size_t first = segment.offsets[list] * dim, count = segment.offsets[list + 1] * dim - first;
+    const auto& planes = segment.planes;
+    vectors.resize(vectors.size() + count);
+    detail::join_planes(planes.hi.data() + first, planes.lo.empty() ? nullptr : planes.lo.data() + first, count,
+                        vectors.data() + vectors.size() - count);
+  }
+  return vectors;
+}
+
+std::unique_ptr<Index> load_index(const std::string& path, const RunOptions& options) {
+  auto impl = IndexImpl::load(path, options);
+  if (impl->flat()) return std::unique_ptr<Index>(new IndexFlat(std::move(impl)));
+  return std::unique_ptr<Index>(new IndexIVFFlat(std::move(impl)));
+}
+
+namespace {
+
+/// Loads an index of the kind that the caller's type stands for.
+template <class Expected>
+Expected load_as(const std::string& path, const RunOptions& options, const char* expected, const char* other) {
+  auto index = load_index(path, options);
+  if (auto* typed = dynamic_cast<Expected*>(index.get())) return std::move(*typed);
+  throw Error(ErrorKind::misuse,
+              fmt::format("{}: expected {}, found {}; open it with load_index", path, expected, other));
+}
+
+}  // namespace
+
+IndexFlat IndexFlat::load(const std::string& path, const RunOptions& options) {
+  return load_as<IndexFlat>(path, options, "a flat index", "an inverted file");
+}
+
+IndexIVFFlat IndexIVFFlat::load(const std::string& path, const RunOptions& options) {
+  return load_as<IndexIVFFlat>(path, options, "an inverted file", "a flat index");
+}
+
+void normalize_rows(float* rows, std::size_t n, std::size_t dim) {
+  detail::check_matrix(MatrixView(rows, n, dim), dim, "rows", 1);
+  for (std::size_t i = 0; i < n; ++i) detail::normalize_row(rows + i * dim, dim, rows + i * dim);
+}
+
+}  // namespace ivf

@@ -1,0 +1,215 @@
+#include "index/segment.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+
+#include "parallel.h"
+
+namespace ivf::detail {
+namespace {
+
+constexpr std::size_t plane_tail = 32;  // Elements: the 64 bytes that a scan may read past the end.
+constexpr std::size_t block_rows = 512;
+
+Buffer<std::uint16_t> plane(std::size_t elements) {
+  Buffer<std::uint16_t> result(elements + plane_tail);
+  std::fill_n(result.data() + elements, plane_tail, std::uint16_t{0});
+  return result;
+}
+
+/// `value` rounded up to float32.
+float round_up(double value) noexcept {
+  const auto rounded = static_cast<float>(value);
+  return rounded < value ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
+}
+
+/// Blocks of rows end within lists, so that several threads may raise the bound of one list. The maximum does not
+/// depend on their order.
+void raise(float& bound, float value) noexcept {
+  const std::atomic_ref<float> shared(bound);
+  float seen = shared.load(std::memory_order_relaxed);
+  while (value > seen && !shared.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
+  }
+}
+
+/// Positions of the incoming rows in the order of the segment.
+struct ListOrder {
+  std::vector<std::uint64_t> offsets;
+  Buffer<std::uint32_t> rows;
+};
+
+ListOrder sort_by_list(const std::int32_t* lists, std::size_t n, std::size_t nlist) {
+  ListOrder order{std::vector<std::uint64_t>(nlist + 1), Buffer<std::uint32_t>(n)};
+  for (std::size_t i = 0; i < n; ++i) ++order.offsets[static_cast<std::size_t>(lists[i]) + 1];
+  for (std::size_t l = 0; l < nlist; ++l) order.offsets[l + 1] += order.offsets[l];
+  std::vector<std::uint64_t> cursor(order.offsets.begin(), order.offsets.end() - 1);
+  for (std::size_t i = 0; i < n; ++i) {
+    order.rows.data()[cursor[static_cast<std::size_t>(lists[i])]++] = static_cast<std::uint32_t>(i);
+  }
+  return order;
+}
+
+/// Fills a segment row by row: read where they came from, written in sequence.
+class Filler {
+ public:
+  Filler(OwnedSegment& segment, const CentroidSet* centroids, const IncomingRows& incoming, const IncomingIds& ids,
+         const std::uint32_t* order, const float* values)
+      : segment_(segment), centroids_(centroids), incoming_(incoming), ids_(ids), order_(order), values_(values) {}
+
+  /// Rows [begin, end) of the segment. Returns whether every lo is zero.
+  bool fill(std::size_t begin, std::size_t end) {
+    const std::size_t dim = segment_.dim;
+    std::vector<float> copy(incoming_.normalize ? dim : 0), centroid(centroids_ != nullptr ? dim : 0);
+    bool lo_is_zero = true;
+    const auto& offsets = segment_.offsets;
+    auto list = static_cast<std::size_t>(std::upper_bound(offsets.begin(), offsets.end(), begin) - offsets.begin()) - 1;
+    while (begin < end) {
+      const std::size_t stop = std::min<std::size_t>(end, offsets[list + 1]);
+      if (begin < stop && centroids_ != nullptr) centroids_->get(list, centroid.data());
+      double radius = 0;
+      float residual = 0;
+      for (; begin < stop; ++begin) {
+        const std::size_t source = order_ == nullptr ? begin : order_[begin];
+        const float* row = incoming_.get(source, copy.data());
+        lo_is_zero &= split_planes(row, dim, segment_.hi.data() + begin * dim, segment_.lo.data() + begin * dim);
+        squared_norms(MatrixView(row, 1, dim), segment_.norms.data() + begin);
+        residual = std::max(residual, residual_bound(row, 1, dim));
+        segment_.ids.data()[begin] = ids_.get(source);
+        if (centroids_ != nullptr) radius = std::max(radius, distance(source, row, centroid.data()));
+      }
+      raise(segment_.residuals[list], residual);
+      // The slack covers the error of the distance (2^-36) many times over.
+      if (centroids_ != nullptr) raise(segment_.radii[list], round_up(radius * (1 + 0x1p-30)));
+      ++list;
+    }
+    return lo_is_zero;
+  }
+
+ private:
+  double distance(std::size_t source, const float* row, const float* centroid) const {
+    const float value = values_[source];
+    // The canonical value was rounded to float32: the next larger one bounds the exact squared distance.
+    if (!centroids_->corpus().inner_product && value < std::numeric_limits<float>::max()) {
+      return std::sqrt(static_cast<double>(std::nextafter(value, std::numeric_limits<float>::infinity())));
+    }
+    return centroid_distance(row, centroid, segment_.dim);
+  }
+
+  OwnedSegment& segment_;
+  const CentroidSet* centroids_;
+  const IncomingRows& incoming_;
+  const IncomingIds& ids_;
+  const std::uint32_t* order_;  ///< Null: in order of arrival.
+  const float* values_;
+};
+
+}  // namespace
+
+double centroid_distance(const float* row, const float* centroid, std::size_t dim) noexcept {
+  // Eight sums of at most 2^13 terms: their rounding errors stay below a relative 2^-39.
+  double sums[8] = {};
+  std::size_t i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    for (std::size_t j = 0; j < 8; ++j) {
+      const double t = static_cast<double>(row[i + j]) - static_cast<double>(centroid[i + j]);
+      sums[j] += t * t;
+    }
+  }
+  for (; i < dim; ++i) {
+    const double t = static_cast<double>(row[i]) - static_cast<double>(centroid[i]);
+    sums[i % 8] += t * t;
+  }
+  return std::sqrt(((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7])));
+}
+
+format::SegmentView OwnedSegment::view() const noexcept {
+  format::SegmentView view;
+  view.rows = rows;
+  view.offsets = offsets;
+  view.ids = {ids.data(), rows};
+  view.planes.hi = {hi.data(), rows * dim};
+  if (!lo.empty()) view.planes.lo = {lo.data(), rows * dim};
+  view.planes.norms = {norms.data(), rows};
+  view.radii = radii;
+  view.residuals = residuals;
+  return view;
+}
+
+std::uint64_t segment_bytes(const format::SegmentView& segment) {
+  return segment.offsets.size_bytes() + segment.ids.size_bytes() + segment.planes.hi.size_bytes() +
+         segment.planes.lo.size_bytes() + segment.planes.norms.size_bytes() + segment.radii.size_bytes() +
+         segment.residuals.size_bytes();
+}
+
+std::shared_ptr<const OwnedSegment> build_segment(Backend& backend, const CentroidSet* centroids,
+                                                  const IncomingRows& incoming, const IncomingIds& ids,
+                                                  const Resources& resources, const Progress& progress) {
+  const std::size_t n = incoming.rows.rows;
+  auto segment = std::make_shared<OwnedSegment>();
+  segment->rows = n;
+  segment->dim = incoming.rows.dim;
+  ListOrder order;
+  Buffer<float> values;
+  if (centroids == nullptr) {
+    segment->offsets = {0, n};
+  } else {
+    Buffer<std::int32_t> lists(n);
+    values = Buffer<float>(n);
+    assign_rows(backend, *centroids, incoming, lists.data(), values.data(), resources, progress);
+    order = sort_by_list(lists.data(), n, centroids->count());
+    segment->offsets = std::move(order.offsets);
+    segment->radii.resize(centroids->count());
+  }
+  segment->ids = Buffer<idx_t>(n);
+  segment->hi = plane(n * segment->dim);
+  segment->lo = plane(n * segment->dim);
+  segment->norms = Buffer<float>(n);
+  segment->residuals.resize(segment->offsets.size() - 1);
+
+  Filler filler(*segment, centroids, incoming, ids, order.rows.data(), values.data());
+  std::atomic<bool> lo_is_zero{true};
+  parallel_for(resources.threads, n, block_rows, [&](std::size_t begin, std::size_t end, unsigned) {
+    if (!filler.fill(begin, end)) lo_is_zero.store(false, std::memory_order_relaxed);
+  });
+  if (lo_is_zero) segment->lo = {};
+  return segment;
+}
+
+std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a, const format::SegmentView& b,
+                                                   std::size_t dim, unsigned threads) {
+  const std::size_t nlist = a.offsets.size() - 1;
+  auto merged = std::make_shared<OwnedSegment>();
+  merged->rows = a.rows + b.rows;
+  merged->dim = dim;
+  merged->offsets.resize(nlist + 1);
+  for (std::size_t l = 0; l <= nlist; ++l) merged->offsets[l] = a.offsets[l] + b.offsets[l];
+  merged->ids = Buffer<idx_t>(merged->rows);
+  merged->hi = plane(merged->rows * dim);
+  if (!a.planes.lo.empty() || !b.planes.lo.empty()) merged->lo = plane(merged->rows * dim);
+  merged->norms = Buffer<float>(merged->rows);
+  merged->residuals.resize(nlist);
+  merged->radii.resize(a.radii.size());
+
+  const auto copy = [&](const format::SegmentView& from, std::size_t list, std::size_t to) {
+    const std::size_t first = from.offsets[list], count = from.offsets[list + 1] - first;
+    std::copy_n(from.ids.data() + first, count, merged->ids.data() + to);
+    std::copy_n(from.planes.norms.data() + first, count, merged->norms.data() + to);
+    std::copy_n(from.planes.hi.data() + first * dim, count * dim, merged->hi.data() + to * dim);
+    if (!from.planes.lo.empty()) {
+      std::copy_n(from.planes.lo.data() + first * dim, count * dim, merged->lo.data() + to * dim);
+    } else if (!merged->lo.empty()) {
+      std::fill_n(merged->lo.data() + to * dim, count * dim, std::uint16_t{0});
+    }
+    merged->residuals[list] = std::max(merged->residuals[list], from.residuals[list]);
+    if (!merged->radii.empty()) merged->radii[list] = std::max(merged->radii[list], from.radii[list]);
+    return to + count;
+  };
+  parallel_for(threads, nlist, 16, [&](std::size_t begin, std::size_t end, unsigned) {
+    for (std::size_t l = begin; l < end; ++l) copy(b, l, copy(a, l, merged->offsets[l]));
+  });
+  return merged;
+}
+
+}  // namespace ivf::detail

@@ -1,0 +1,77 @@
+#pragma once
+/// \file
+/// Segments in memory: rows grouped by list, in two planes.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "index/centroids.h"
+
+namespace ivf::detail {
+
+/// An array that is not cleared when it is made: the planes of a large segment are written once, by many threads.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::size_t size) : data_(std::make_unique_for_overwrite<T[]>(size)), size_(size) {}
+  T* data() noexcept { return data_.get(); }
+  const T* data() const noexcept { return data_.get(); }
+  std::size_t size() const noexcept { return size_; }
+  bool empty() const noexcept { return size_ == 0; }
+
+ private:
+  std::unique_ptr<T[]> data_;
+  std::size_t size_ = 0;
+};
+
+/// A segment that owns its memory.
+struct OwnedSegment {
+  std::uint64_t rows = 0;
+  std::size_t dim = 0;
+  std::vector<std::uint64_t> offsets;
+  Buffer<idx_t> ids;
+  Buffer<std::uint16_t> hi;  ///< With room to read past the end, as scans do.
+  Buffer<std::uint16_t> lo;  ///< Empty when every lo is zero.
+  Buffer<float> norms;
+  std::vector<float> radii;  ///< Empty for a flat index.
+  std::vector<float> residuals;
+
+  format::SegmentView view() const noexcept;
+};
+
+/// Bytes of memory that a segment takes.
+std::uint64_t segment_bytes(const format::SegmentView& segment);
+
+/// Names for new rows: the caller's ids, or first_id, first_id + 1, ...
+struct IncomingIds {
+  std::span<const idx_t> given;
+  idx_t first_id = 0;
+  bool numbered = true;
+
+  idx_t get(std::size_t i) const noexcept { return numbered ? first_id + static_cast<idx_t>(i) : given[i]; }
+  IncomingIds slice(std::size_t first, std::size_t count) const noexcept {
+    return {numbered ? given : given.subspan(first, count), first_id + static_cast<idx_t>(first), numbered};
+  }
+};
+
+/// Most rows that go into one built segment: positions are 32 bits wide while it is sorted.
+constexpr std::size_t max_segment_rows = std::size_t{1} << 31;
+
+/// Assigns rows to lists (all to list 0 without centroids), sorts them by list, those of a list in order of arrival,
+/// and stores them in planes with norms, radii and residual bounds.
+std::shared_ptr<const OwnedSegment> build_segment(Backend& backend, const CentroidSet* centroids,
+                                                  const IncomingRows& incoming, const IncomingIds& ids,
+                                                  const Resources& resources, const Progress& progress);
+
+/// One segment with the rows of two: in each list first those of `a`, then those of `b`.
+std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a, const format::SegmentView& b,
+                                                   std::size_t dim, unsigned threads);
+
+/// The distance of a row to its centroid in double arithmetic, accurate to a relative 2^-36 at least.
+double centroid_distance(const float* row, const float* centroid, std::size_t dim) noexcept;
+
+}  // namespace ivf::detail
