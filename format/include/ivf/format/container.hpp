@@ -68,7 +68,7 @@ struct SectionInfo {
 class Snapshot {
  public:
   /// Opens and checks the structure (sizes, offsets, counts) and the checksums of everything small (superblock, directory,
-  /// offsets); the bulk sections' checksums are checked by verify(). `threads` decode compressed sections.
+  /// offsets, radii) and of what is compressed; verify_checksums() checks the rest. `threads` decode compressed sections.
   /// Throws Error(corrupt) naming file, offset, expected and found; Error(failed) when the file cannot be opened.
   static std::shared_ptr<const Snapshot> open(const std::string& path, unsigned threads = 1);
   virtual ~Snapshot() = default;
@@ -80,11 +80,14 @@ class Snapshot {
   virtual std::uint64_t generation() const = 0;
   virtual bool compressed() const = 0;
   virtual std::uint64_t file_bytes() const = 0;
+  /// Bytes that this generation uses; file_bytes() may be larger by leftovers of an interrupted writer.
+  virtual std::uint64_t committed_bytes() const = 0;
   virtual std::uint32_t format_version() const = 0;
   virtual const std::vector<SectionInfo>& sections() const = 0;
   /// A 128-bit hash (hex) of the committed state as recorded by its checksums: equal files, equal hash.
   virtual std::string hash() const = 0;
-  /// Checks the checksum of every section. Throws Error(corrupt) at the first that differs.
+  /// Reads every byte: checks the checksum of every section, that padding is zero, that no id is -1, and that norms,
+  /// radii and residuals are finite and not negative. Throws Error(corrupt) at the first that is wrong.
   virtual void verify_checksums(unsigned threads = 1) const = 0;
 };
 

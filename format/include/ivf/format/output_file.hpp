@@ -4,19 +4,26 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <memory>
 #include <string>
 
 namespace ivf::format {
 
+class FileOps;
+class NewFile;
+
 /// A new file, written under a temporary name beside its destination. commit() makes it durable (fsync), renames it
 /// over the destination and syncs the directory; destruction without commit() removes it.
 ///
-/// A replaced file's mode is kept; a new file obeys the umask. Every member throws Error(failed) that names the path
-/// and the system's reason (disk full, permission denied, ...).
+/// A replaced file's mode is kept; a new file obeys the umask; a symbolic link stays one and its target is replaced.
+/// Devices and FIFOs (/dev/null, /dev/stdout, process substitutions) cannot be replaced: they are written directly, and
+/// what was written before a failure has been seen. Every member throws Error(failed) that names the path and the
+/// system's reason (disk full, permission denied, ...); after that the file cannot be committed any more.
 class OutputFile {
  public:
   explicit OutputFile(std::string path);
+  /// With other system calls, for tests of faults. `ops` outlives the file.
+  OutputFile(std::string path, FileOps& ops);
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
   ~OutputFile();
@@ -28,18 +35,21 @@ class OutputFile {
   /// Number of bytes appended so far.
   std::uint64_t size() const noexcept { return size_; }
   /// The temporary path, for libraries that open files by name (HDF5); their writes count once they are closed.
-  const std::string& temporary_path() const noexcept { return temporary_; }
+  const std::string& temporary_path() const noexcept;
   const std::string& path() const noexcept { return path_; }
   void commit();
 
  private:
   void flush();
+  void check_usable() const;
 
+  FileOps& ops_;
   std::string path_;
-  std::string temporary_;
-  int fd_ = -1;
+  std::unique_ptr<NewFile> file_;  ///< Null when the destination is a device or a FIFO.
+  int device_ = -1;                ///< The destination itself when it is one.
   std::uint64_t size_ = 0;
   std::string buffer_;
+  bool failed_ = false;
   bool committed_ = false;
 };
 
