@@ -3,9 +3,11 @@
 /// Vectors by name: streaming readers, writers and generators of matrices.
 ///
 /// A source or destination is named by path. The extension picks the format:
-/// .fvecs .bvecs .ivecs .fbin .u8bin .i8bin .ibin .npy .h5/.hdf5 (`file.h5:name` picks a data set),
+/// .fvecs .bvecs .ivecs .fbin .u8bin .i8bin .ibin .npy .h5/.hdf5 (`file.h5:name` picks a data set).
+/// A format may also be put first, for a path without such an extension: `fvecs:PATH`, `npy:/dev/fd/3`, ...;
+/// `gt:PATH` is big-ann ground truth (`gt:PATH:ids`, `gt:PATH:distances`).
 /// `gaussian:n=..,d=..,seed=..`, `uniform:...`, `clustered:...` are generated, `-` is a pipe (`fvecs:-`, `npy:-`, ...
-/// names its format; fvecs when silent). Every reader and writer uses bounded memory.
+/// names its format; fvecs when silent). Every reader and writer uses bounded memory. datasets/README.md has the details.
 
 #include <cstdint>
 #include <memory>
@@ -28,7 +30,7 @@ class Reader {
  public:
   virtual ~Reader() = default;
   virtual std::size_t dim() const = 0;
-  /// The number of rows, when it is known before the end (not for a pipe of fvecs).
+  /// The number of rows that start and count select, when it is known before the end (not for a pipe of fvecs).
   virtual std::optional<std::uint64_t> rows() const = 0;
   virtual Element element() const = 0;
   /// What the user would call it: path and data set name. For messages.
@@ -59,6 +61,7 @@ std::vector<float> read_all(Reader& reader, std::optional<std::uint64_t> max_row
 std::vector<idx_t> read_all_ids(Reader& reader, std::optional<std::uint64_t> max_rows = {});
 
 /// The metric that an HDF5 file's `distance` attribute names ("euclidean", "angular", "dot", ...), if it has one.
+/// Throws Error(misuse) when it names one that the project does not have ("jaccard").
 std::optional<Metric> stored_metric(const std::string& spec);
 
 /// A matrix written front to back. The destination appears, whole, at finish(); without it nothing is left behind.
@@ -76,9 +79,16 @@ struct WriteOptions {
   /// For HDF5: value of the attribute `distance`, written when not empty.
   std::string distance;
   Role role = Role::base;  ///< For HDF5: the data set's name when the path does not say.
+  /// The number of rows to come, when it is known. Formats whose header holds it can then be piped as they are made;
+  /// without it a pipe's bytes wait in a temporary file until finish(). A wrong number is put right where that is possible.
+  std::optional<std::uint64_t> rows;
+  unsigned deflate = 0;  ///< For HDF5: gzip level (after byte shuffling), 0 for none.
 };
 
-/// Opens a destination. A value that the element type cannot hold exactly is refused with its row and column.
+/// The element type that a destination's format fixes (.bvecs: u8, .ivecs: i32, ...); none for npy, HDF5 and `gt:`.
+std::optional<Element> fixed_element(const std::string& spec);
+
+/// Opens a destination. `file.h5:name` adds a data set to an existing file, `file.h5` replaces the file. A value that the element type cannot hold exactly is refused with its row and column.
 std::unique_ptr<Writer> open_writer(const std::string& spec, const WriteOptions& options);
 
 /// Several data sets of one HDF5 file, written together (ann-benchmarks layout: train, test, neighbors, distances).
@@ -86,10 +96,13 @@ std::unique_ptr<Writer> open_writer(const std::string& spec, const WriteOptions&
 class Hdf5File {
  public:
   static std::unique_ptr<Hdf5File> create(const std::string& path);
+  /// Starts from the contents of an existing file, if there is one; a data set of the same name is replaced.
+  static std::unique_ptr<Hdf5File> update(const std::string& path);
   virtual ~Hdf5File() = default;
   virtual void attribute(const std::string& name, const std::string& value) = 0;
   /// A growing data set; the returned writer lives as long as the file. Its finish() is the file's.
-  virtual Writer& dataset(const std::string& name, std::size_t dim, Element element) = 0;
+  /// `deflate` is a gzip level (after byte shuffling), 0 for none.
+  virtual Writer& dataset(const std::string& name, std::size_t dim, Element element, unsigned deflate = 0) = 0;
   virtual void finish() = 0;
 };
 
