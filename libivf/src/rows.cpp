@@ -9,22 +9,22 @@
 namespace ivf::detail {
 
 bool split_planes(const float* rows, std::size_t count, std::uint16_t* hi, std::uint16_t* lo) noexcept {
-  return cpu::best_kernels().split(rows, count, hi, lo);
+  return cpu::best_kernels().rows->split(rows, count, hi, lo);
 }
 
 void join_planes(const std::uint16_t* hi, const std::uint16_t* lo, std::size_t count, float* rows) noexcept {
-  cpu::best_kernels().join(hi, lo, count, rows);
+  cpu::best_kernels().rows->join(hi, lo, count, rows);
 }
 
 void squared_norms(MatrixView rows, float* norms) noexcept {
-  const auto& kernels = cpu::best_kernels();
+  const auto& kernels = *cpu::best_kernels().rows;
   for (std::size_t i = 0; i < rows.rows; ++i) {
     norms[i] = static_cast<float>(kernels.self_dot(rows.row(i), rows.dim));
   }
 }
 
 float residual_bound(const float* rows, std::size_t n, std::size_t dim) noexcept {
-  const auto& kernels = cpu::best_kernels();
+  const auto& kernels = *cpu::best_kernels().rows;
   double worst = 0;
   for (std::size_t i = 0; i < n; ++i) {
     double residual = 0, norm = 0;
@@ -60,7 +60,7 @@ std::size_t first_nonfinite(const float* values, std::size_t count) noexcept {
 }
 
 void normalize_row(const float* x, std::size_t d, float* y) noexcept {
-  const double norm = std::sqrt(cpu::best_kernels().self_dot(x, d));
+  const double norm = std::sqrt(cpu::best_kernels().rows->self_dot(x, d));
   for (std::size_t i = 0; i < d; ++i) y[i] = norm > 0 ? static_cast<float>(static_cast<double>(x[i]) / norm) : 0.0f;
 }
 

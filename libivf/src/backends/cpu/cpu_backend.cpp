@@ -1,81 +1,87 @@
 #include "backends/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
+#include "backends/cpu/scan_job.h"
 #include "parallel.h"
 
 namespace ivf::detail::cpu {
 namespace {
 
-struct Hit {
-  float value;
-  idx_t id;
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double ms = std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+    return ms;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-void collect(const Kernels& kernels, const ScanRequest& request, std::size_t q, std::vector<Hit>& hits) {
+/// Runs a request in batches that fit its memory, and hands each query's sorted hits to `deliver(query, hits)`.
+template <class Deliver>
+void run_batches(const Kernels& kernels, const ScanRequest& request, std::size_t k, float limit, SearchStats& stats,
+                 const Deliver& deliver) {
   const Corpus& corpus = *request.corpus;
-  std::uint64_t left = request.max_codes == 0 ? std::numeric_limits<std::uint64_t>::max() : request.max_codes;
+  const std::size_t nq = request.queries.rows;
   const std::size_t nprobe = request.probes.lists == nullptr ? corpus.nlist : request.probes.nprobe;
-  std::vector<std::uint64_t> rows;
-  std::vector<float> values;
-  for (std::size_t p = 0; p < nprobe && left > 0; ++p) {
-    const std::int64_t list =
-        request.probes.lists == nullptr ? static_cast<std::int64_t>(p) : request.probes.lists[q * nprobe + p];
-    if (list < 0) continue;
-    std::uint64_t base = 0;
-    for (const auto& segment : corpus.segments) {
-      const std::uint64_t begin = segment.offsets[list];
-      const std::uint64_t end = begin + std::min<std::uint64_t>(left, segment.offsets[list + 1] - begin);
-      left -= end - begin;
-      rows.resize(end - begin);
-      values.resize(end - begin);
-      for (std::uint64_t r = begin; r < end; ++r) rows[r - begin] = r;
-      const RefineArgs args{request.queries.row(q), segment.planes.hi.data(),
-                            segment.planes.lo.empty() ? nullptr : segment.planes.lo.data(), corpus.dim, rows.data(), rows.size(),
-                            values.data()};
-      (corpus.inner_product ? kernels.refine_ip : kernels.refine_l2)(&args);
-      for (std::uint64_t r = begin; r < end; ++r) {
-        hits.push_back({values[r - begin], segment.ids.empty() ? static_cast<idx_t>(base + r) : segment.ids[r]});
+  stats.isa = kernels.level;
+  stats.threads = request.threads;
+  stats.avg_group_size = average_group(nq, nprobe, corpus.nlist);
+  stats.auto_threshold = csr_threshold;
+  stats.chosen_mode = choose_mode(request.mode, stats.avg_group_size);
+  const std::size_t per_query = ScanJob::bytes_per_query(kernels, corpus.dim, k) + nprobe * 2 * sizeof(Groups::Member);
+  const std::size_t memory = request.max_memory == 0 ? std::size_t{1} << 30 : request.max_memory;
+  const std::size_t batch = std::clamp<std::size_t>(memory / per_query, 1, std::size_t{1} << 24);
+  for (std::size_t first = 0; first < nq; first += batch) {
+    const std::size_t last = std::min(nq, first + batch);
+    Stopwatch watch;
+    ScanJob job(kernels, request, first, last, k, limit);
+    stats.group_ms += watch.lap();
+    job.run(stats.chosen_mode, stats);
+    stats.scan_ms += watch.lap();
+    std::vector<SearchStats> refined(request.threads);
+    parallel_for(request.threads, last - first, 64, [&](std::size_t begin, std::size_t end, unsigned thread) {
+      std::vector<Hit> hits;
+      for (std::size_t q = begin; q < end; ++q) {
+        job.finish(q, hits, refined[thread]);
+        deliver(first + q, hits);
       }
-      base += segment.rows;
-    }
+    });
+    for (const auto& part : refined) stats.rows_refined += part.rows_refined;
+    stats.refine_ms += watch.lap();
+    if (request.progress != nullptr && *request.progress) (*request.progress)("search", last, nq);
   }
-  std::sort(hits.begin(), hits.end(), [ip = corpus.inner_product](const Hit& a, const Hit& b) {
-    if (a.value != b.value) return ip ? a.value > b.value : a.value < b.value;
-    return a.id < b.id;
-  });
 }
 
 }  // namespace
 
 void CpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) {
-  stats.isa = kernels_.level;
-  stats.threads = request.threads;
-  const float missing = std::numeric_limits<float>::infinity() * (request.corpus->inner_product ? -1.0f : 1.0f);
-  parallel_for(request.threads, request.queries.rows, 1, [&](std::size_t begin, std::size_t end, unsigned) {
-    for (std::size_t q = begin; q < end; ++q) {
-      std::vector<Hit> hits;
-      collect(kernels_, request, q, hits);
-      for (std::size_t i = 0; i < k; ++i) {
-        values[q * k + i] = i < hits.size() ? hits[i].value : missing;
-        ids[q * k + i] = i < hits.size() ? hits[i].id : -1;
-      }
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  const bool ip = request.corpus->inner_product;
+  run_batches(kernels_, request, k, inf, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
+    for (std::size_t i = 0; i < k; ++i) {
+      const bool found = i < hits.size();
+      const float score = found ? hits[i].score : inf;
+      values[q * k + i] = ip ? -score : score;
+      ids[q * k + i] = found ? hits[i].id : -1;
     }
   });
 }
 
 RangeHits CpuBackend::range(const ScanRequest& request, float radius, SearchStats& stats) {
-  stats.isa = kernels_.level;
+  const bool ip = request.corpus->inner_product;
   RangeHits result;
   result.hits.resize(request.queries.rows);
-  for (std::size_t q = 0; q < request.queries.rows; ++q) {
-    std::vector<Hit> hits;
-    collect(kernels_, request, q, hits);
-    for (const Hit& hit : hits) {
-      if (request.corpus->inner_product ? hit.value > radius : hit.value < radius) result.hits[q].emplace_back(hit.value, hit.id);
-    }
-  }
+  run_batches(kernels_, request, 0, ip ? -radius : radius, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
+    result.hits[q].reserve(hits.size());
+    for (const Hit& hit : hits) result.hits[q].emplace_back(ip ? -hit.score : hit.score, hit.id);
+  });
   return result;
 }
 
@@ -85,14 +91,13 @@ void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int
   request.corpus = &centroids;
   request.queries = rows;
   request.threads = threads;
+  request.mode = SearchMode::csr;
   SearchStats stats;
-  std::vector<idx_t> ids(rows.rows);
-  std::vector<float> values(rows.rows);
-  topk(request, 1, values.data(), ids.data(), stats);
-  for (std::size_t i = 0; i < rows.rows; ++i) {
-    list[i] = static_cast<std::int32_t>(ids[i]);
-    if (value != nullptr) value[i] = values[i];
-  }
+  run_batches(kernels_, request, 1, std::numeric_limits<float>::infinity(), stats,
+              [&](std::size_t q, const std::vector<Hit>& hits) {
+                list[q] = hits.empty() ? -1 : static_cast<std::int32_t>(hits[0].id);
+                if (value != nullptr) value[q] = hits.empty() ? 0.0f : centroids.inner_product ? -hits[0].score : hits[0].score;
+              });
 }
 
 }  // namespace ivf::detail::cpu

@@ -53,23 +53,25 @@ Features detect() noexcept {
 
 #endif
 
-std::vector<const Kernels*> supported() {
-  std::vector<const Kernels*> levels{&kernels_scalar};
+std::vector<Kernels> supported() {
+  std::vector<Kernels> levels{{"scalar", &rows_scalar, &scan_scalar}};
 #if defined(__x86_64__)
   const Features features = detect();
-  (void)features;
+  if (features.avx2) levels.push_back({"avx2", &rows_avx2, &scan_avx2});
+  if (features.avx512) levels.push_back({"avx512", &rows_avx512, &scan_avx512});
+  if (features.amx) levels.push_back({"amx", &rows_avx512, &scan_amx});
 #endif
   return levels;
 }
 
-const std::vector<const Kernels*>& levels() {
-  static const std::vector<const Kernels*> found = supported();
+const std::vector<Kernels>& levels() {
+  static const std::vector<Kernels> found = supported();
   return found;
 }
 
 std::string level_names() {
   std::string names;
-  for (const Kernels* kernels : levels()) names += (names.empty() ? "" : ", ") + std::string(kernels->level);
+  for (const Kernels& kernels : levels()) names += (names.empty() ? "" : ", ") + std::string(kernels.level);
   return names;
 }
 
@@ -86,15 +88,14 @@ bool amx_permitted() noexcept {
 }
 
 const Kernels& best_kernels() noexcept {
-  static const Kernels& best = *levels().back();
-  return best;
+  return levels().back();
 }
 
 }  // namespace cpu
 
 std::vector<std::string_view> cpu_levels() {
   std::vector<std::string_view> names;
-  for (const cpu::Kernels* kernels : cpu::levels()) names.emplace_back(kernels->level);
+  for (const cpu::Kernels& kernels : cpu::levels()) names.emplace_back(kernels.level);
   return names;
 }
 
@@ -105,8 +106,8 @@ Backend& cpu_backend_at(std::string_view level) {
   for (const auto& backend : backends) {
     if (backend->isa() == level) return *backend;
   }
-  for (const cpu::Kernels* kernels : cpu::levels()) {
-    if (level == kernels->level) return *backends.emplace_back(std::make_unique<cpu::CpuBackend>(*kernels));
+  for (const cpu::Kernels& kernels : cpu::levels()) {
+    if (level == kernels.level) return *backends.emplace_back(std::make_unique<cpu::CpuBackend>(kernels));
   }
   throw Error(ErrorKind::misuse,
               fmt::format("IVF_ISA: expected one of the levels that this machine runs ({}), found \"{}\"", cpu::level_names(), level));

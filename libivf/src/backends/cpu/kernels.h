@@ -11,11 +11,11 @@
 namespace ivf::detail::cpu {
 
 /// Rows of a block share one norm bound in a scan.
-enum : size_t { scan_block_rows = 32 };
+constexpr size_t scan_block_rows = 32;
 /// Largest number of queries in a packed tile, over all levels.
-enum : size_t { max_tile = 64 };
+constexpr size_t max_tile = 64;
 /// Rows of one scan call at most: bounds the survivors of a call to scan_rows_max * tile.
-enum : size_t { scan_rows_max = 1024 };
+constexpr size_t scan_rows_max = 1024;
 
 /// Queries of one tile against contiguous rows. A survivor is a (row, query) whose approximate dot product D is not
 /// provably too small:  !(D < half_norms[row] + t[query] - kappa[query] * block_norms[row / 32] - block_slops[row / 32]).
@@ -33,8 +33,8 @@ struct ScanArgs {
   const float* t;            ///< tile; lanes past nq are never reported.
   const float* kappa;        ///< tile
   void* scratch;             ///< scratch_bytes(d), 64-byte aligned.
-  float* dots;               ///< Out: D of each survivor.
-  uint32_t* tags;            ///< Out: row * max_tile + query lane. Room for rows * nq.
+  float* dots;               ///< Out: D of each survivor; room like `tags`.
+  uint32_t* tags;            ///< Out: row * max_tile + query lane. Room for rows * nq + 16: whole vectors are stored.
 };
 
 /// Canonical values of one query against chosen rows.
@@ -48,34 +48,45 @@ struct RefineArgs {
   float* values;  ///< Out: count
 };
 
-struct Kernels {
-  const char* level;
-
+/// Conversions and canonical arithmetic. Every level gives the same bits.
+struct RowKernels {
   /// See rows.h. `split` returns whether every lo is zero.
   bool (*split)(const float* rows, size_t count, uint16_t* hi, uint16_t* lo);
   void (*join)(const uint16_t* hi, const uint16_t* lo, size_t count, float* rows);
   /// Canonical sums, unrounded: x·x, and of the bf16 residual with itself.
   double (*self_dot)(const float* x, size_t d);
   void (*residual)(const float* x, size_t d, double* residual, double* norm);
-
   void (*refine_l2)(const RefineArgs*);
   void (*refine_ip)(const RefineArgs*);
+};
 
+/// The filter: approximate dot products in the fastest arithmetic of the level. The survivors differ between levels.
+struct ScanKernels {
   size_t tile;          ///< Queries in a packed tile.
   bool rounds_queries;  ///< The scan multiplies queries rounded to bf16.
+  /// A query as pack() wants it, made once a search: prepared_bytes(d), 64-byte aligned.
+  size_t (*prepared_bytes)(size_t d);
+  void (*prepare)(const float* query, size_t d, void* prepared);
   size_t (*packed_bytes)(size_t d);
   size_t (*scratch_bytes)(size_t d);
-  /// Packs nq queries given by row pointers.
-  void (*pack)(const float* const* queries, size_t nq, size_t d, void* packed);
+  /// Packs nq prepared queries (1 .. tile) given by pointers.
+  void (*pack)(const void* const* prepared, size_t nq, size_t d, void* packed);
   /// Returns the number of survivors.
   size_t (*scan)(const ScanArgs*);
 };
 
-extern const Kernels kernels_scalar;
+/// A level that can be named by IVF_ISA.
+struct Kernels {
+  const char* level;
+  const RowKernels* rows;
+  const ScanKernels* scan;
+};
+
+extern const RowKernels rows_scalar;
+extern const ScanKernels scan_scalar;
 #if defined(__x86_64__)
-extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512;
-extern const Kernels kernels_amx;
+extern const RowKernels rows_avx2, rows_avx512;
+extern const ScanKernels scan_avx2, scan_avx512, scan_amx;
 #endif
 
 /// The highest level that this machine runs, whatever IVF_ISA says; for conversions, whose results do not depend on it.

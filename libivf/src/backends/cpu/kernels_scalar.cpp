@@ -75,12 +75,15 @@ void refine(const RefineArgs* args) {
 
 constexpr size_t tile = 8;
 
+size_t prepared_bytes(size_t d) { return d * sizeof(float); }
 size_t packed_bytes(size_t d) { return tile * d * sizeof(float); }
 size_t scratch_bytes(size_t) { return 64; }
 
-void pack(const float* const* queries, size_t nq, size_t d, void* packed) {
+void prepare(const float* query, size_t d, void* prepared) { memcpy(prepared, query, d * sizeof(float)); }
+
+void pack(const void* const* prepared, size_t nq, size_t d, void* packed) {
   float* out = static_cast<float*>(packed);
-  for (size_t q = 0; q < nq; ++q) memcpy(out + q * d, queries[q], d * sizeof(float));
+  for (size_t q = 0; q < nq; ++q) memcpy(out + q * d, prepared[q], d * sizeof(float));
 }
 
 size_t scan(const ScanArgs* args) {
@@ -106,7 +109,7 @@ size_t scan(const ScanArgs* args) {
 
 }  // namespace
 
-const Kernels kernels_scalar = {"scalar", split, join, self_dot, residual, refine<false>, refine<true>,
-                                tile, false, packed_bytes, scratch_bytes, pack, scan};
+const RowKernels rows_scalar = {split, join, self_dot, residual, refine<false>, refine<true>};
+const ScanKernels scan_scalar = {tile, false, prepared_bytes, prepare, packed_bytes, scratch_bytes, pack, scan};
 
 }  // namespace ivf::detail::cpu

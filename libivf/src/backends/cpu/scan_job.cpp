@@ -1,0 +1,437 @@
+#include "backends/cpu/scan_job.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "parallel.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace ivf::detail::cpu {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr std::size_t tiles_per_task = 8;
+constexpr std::uint64_t rows_per_task = 8192;
+// Rows of a first look while a query's threshold is still open: enough for a useful k-th value, few enough that not much
+// is kept in vain.
+constexpr std::size_t opening_rows = 64;
+
+std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
+
+std::size_t candidate_capacity(std::size_t k) { return 2 * k + opening_rows; }
+
+/// Holds a query's lock: a few dozen instructions, so spinning is right.
+class SpinGuard {
+ public:
+  explicit SpinGuard(std::atomic<bool>& flag) : flag_(flag) {
+    while (flag_.exchange(true, std::memory_order_acquire)) {
+      while (flag_.load(std::memory_order_relaxed)) {
+#if defined(__x86_64__)
+        _mm_pause();
+#endif
+      }
+    }
+  }
+  SpinGuard(const SpinGuard&) = delete;
+  SpinGuard& operator=(const SpinGuard&) = delete;
+  ~SpinGuard() { flag_.store(false, std::memory_order_release); }
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+}  // namespace
+
+AlignedBuffer::AlignedBuffer(std::size_t bytes) {
+  const std::size_t size = round_up(std::max<std::size_t>(bytes, 64), 64);
+  data_.reset(static_cast<char*>(std::aligned_alloc(64, size)));
+  if (!data_) throw std::bad_alloc();
+  std::memset(data_.get(), 0, size);
+}
+
+void AlignedBuffer::Free::operator()(char* p) const noexcept { std::free(p); }
+
+/// What one thread needs to scan a task.
+struct ScanJob::Workspace {
+  Workspace(const Kernels& kernels, std::size_t d)
+      : packed(tiles_per_task * kernels.scan->packed_bytes(d)),
+        scratch(kernels.scan->scratch_bytes(d)),
+        packed_stride(kernels.scan->packed_bytes(d)),
+        dots(scan_rows_max * kernels.scan->tile + 16),
+        tags(scan_rows_max * kernels.scan->tile + 16),
+        half_norms(scan_rows_max) {}
+
+  struct Tile {
+    std::size_t count = 0;
+    bool open = false;  ///< A lane has no threshold yet.
+    std::uint32_t query[max_tile];
+    std::uint64_t row_limit[max_tile];  ///< Rows of the list that count for the query.
+    double slope[max_tile];
+    alignas(64) float t[max_tile];
+    alignas(64) float kappa[max_tile];
+  };
+  AlignedBuffer packed, scratch;
+  std::size_t packed_stride;
+  std::vector<float> dots;
+  std::vector<std::uint32_t> tags;
+  std::vector<float> half_norms;
+  float block_norms[scan_rows_max / scan_block_rows];
+  float block_slops[scan_rows_max / scan_block_rows];
+  Tile tiles[tiles_per_task];
+  std::size_t tile_count = 0;
+  std::vector<Candidate> lane_candidates[max_tile];
+  SearchStats stats;
+};
+
+ScanJob::ScanJob(const Kernels& kernels, const ScanRequest& request, std::size_t first, std::size_t last, std::size_t k,
+                 float limit)
+    : kernels_(kernels),
+      request_(request),
+      corpus_(*request.corpus),
+      first_(first),
+      k_(k),
+      fixed_limit_(limit),
+      capacity_(candidate_capacity(k)),
+      states_(last - first),
+      prepared_stride_(round_up(kernels.scan->prepared_bytes(request.corpus->dim), 64)) {
+  if (k_ > 0) pool_ = std::make_unique_for_overwrite<Candidate[]>(states_.size() * capacity_);
+  prepared_ = AlignedBuffer(states_.size() * prepared_stride_);
+  parallel_for(request_.threads, states_.size(), 256, [&](std::size_t begin, std::size_t end, unsigned) {
+    for (std::size_t q = begin; q < end; ++q) prepare(q);
+  });
+  std::uint64_t start = 0;
+  for (const auto& segment : corpus_.segments) {
+    segment_start_.push_back(start);
+    start += segment.rows;
+  }
+  list_rows_.assign(corpus_.nlist, 0);
+  bool radii_known = !corpus_.segments.empty();
+  for (const auto& segment : corpus_.segments) {
+    for (std::size_t l = 0; l < corpus_.nlist; ++l) list_rows_[l] += segment.offsets[l + 1] - segment.offsets[l];
+    radii_known &= segment.radii.size() == corpus_.nlist;
+  }
+  if (radii_known && request_.probes.values != nullptr && !corpus_.inner_product) {
+    list_radius_.assign(corpus_.nlist, 0.0f);
+    for (const auto& segment : corpus_.segments) {
+      for (std::size_t l = 0; l < corpus_.nlist; ++l) list_radius_[l] = std::max(list_radius_[l], segment.radii[l]);
+    }
+  }
+  if (request_.max_codes != 0) row_limits_ = cut_by_max_codes(request_.probes, list_rows_, first, last, request_.max_codes);
+}
+
+std::size_t ScanJob::bytes_per_query(const Kernels& kernels, std::size_t d, std::size_t k) noexcept {
+  return sizeof(QueryState) + candidate_capacity(k) * sizeof(Candidate) + round_up(kernels.scan->prepared_bytes(d), 64);
+}
+
+void ScanJob::prepare(std::size_t q) {
+  const float* query = request_.queries.row(first_ + q);
+  double square = 0, residual = 0;
+  kernels_.rows->residual(query, corpus_.dim, &residual, &square);
+  states_[q].norms = query_norms(square, kernels_.scan->rounds_queries ? residual : 0.0, corpus_.dim);
+  states_[q].limit.store(k_ == 0 ? fixed_limit_ : infinity, std::memory_order_relaxed);
+  kernels_.scan->prepare(query, corpus_.dim, prepared_.data() + q * prepared_stride_);
+}
+
+void ScanJob::run(SearchMode mode, SearchStats& stats) {
+  if (mode == SearchMode::matrix) {
+    run_matrix(stats);
+  } else {
+    run_csr(stats);
+  }
+}
+
+void ScanJob::run_csr(SearchStats& stats) {
+  // Nearest lists first: they set thresholds that discard most of the rest.
+  const std::size_t ends[] = {1, 4, ranks()};
+  std::size_t begin = 0;
+  const std::size_t member_block = tiles_per_task * kernels_.scan->tile;
+  for (std::size_t end : ends) {
+    // Without probes every query scans every list: one round, and no order among them.
+    end = request_.probes.lists == nullptr ? ranks() : std::min(end, ranks());
+    if (end <= begin) continue;
+    const Groups groups = group_by_list(request_.probes, corpus_.nlist, first_, first_ + states_.size(), begin, end);
+    run_tasks(cut_tasks(groups, list_rows_, member_block, rows_per_task), groups, stats);
+    begin = end;
+  }
+}
+
+void ScanJob::run_matrix(SearchStats& stats) {
+  // One task a (rank, query), nearest lists of all queries first; the probes of one query spread over the threads.
+  Groups groups;
+  std::vector<ScanTask> tasks;
+  for (std::size_t rank = 0; rank < ranks(); ++rank) {
+    for (std::size_t q = 0; q < states_.size(); ++q) {
+      const std::int64_t list = request_.probes.lists == nullptr ? static_cast<std::int64_t>(rank)
+                                                                : request_.probes.lists[(first_ + q) * ranks() + rank];
+      if (list < 0) continue;
+      const std::size_t member = groups.members.size();
+      groups.members.push_back({static_cast<std::uint32_t>(q), static_cast<std::uint32_t>(rank)});
+      const std::uint64_t rows = list_rows_[static_cast<std::size_t>(list)];
+      for (std::uint64_t row = 0; row < rows; row += rows_per_task) {
+        tasks.push_back({static_cast<std::uint32_t>(list), member, member + 1, row, std::min(row + rows_per_task, rows)});
+      }
+    }
+  }
+  run_tasks(tasks, groups, stats);
+}
+
+void ScanJob::run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups, SearchStats& stats) {
+  if (tasks.empty()) return;
+  const unsigned threads = static_cast<unsigned>(std::min<std::size_t>(request_.threads, tasks.size()));
+  std::vector<std::unique_ptr<Workspace>> workspaces(threads);
+  parallel_for(threads, tasks.size(), 1, [&](std::size_t begin, std::size_t end, unsigned thread) {
+    if (!workspaces[thread]) workspaces[thread] = std::make_unique<Workspace>(kernels_, corpus_.dim);
+    for (std::size_t i = begin; i < end; ++i) scan(tasks[i], groups.members.data(), *workspaces[thread]);
+  });
+  for (const auto& work : workspaces) {
+    if (!work) continue;
+    stats.lists_scanned += work->stats.lists_scanned;
+    stats.lists_pruned += work->stats.lists_pruned;
+    stats.rows_scanned += work->stats.rows_scanned;
+    stats.rows_refined += work->stats.rows_refined;
+    stats.bytes_scanned += work->stats.bytes_scanned;
+  }
+}
+
+bool ScanJob::pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list) const noexcept {
+  if (list_radius_.empty()) return false;
+  // Every row of the list is at least ‖q−c‖ − r away. The canonical value is within half an ulp of ‖q−c‖²; the margin of
+  // 2^-20 covers that, the square root and the rounding of the row's own value.
+  const double distance = std::sqrt(static_cast<double>(request_.probes.values[(first_ + query) * ranks() + rank]));
+  const double nearest = distance * (1 - 0x1p-20) - static_cast<double>(list_radius_[list]) * (1 + 0x1p-20);
+  return nearest > 0 && nearest * nearest * (1 - 0x1p-20) > static_cast<double>(states_[query].limit.load(std::memory_order_relaxed));
+}
+
+void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspace& work) {
+  const std::size_t tile_size = kernels_.scan->tile;
+  const void* rows[max_tile];
+  work.tile_count = 0;
+  std::uint64_t last_row = 0;
+  std::size_t member = task.first_member;
+  while (member < task.last_member) {
+    auto& tile = work.tiles[work.tile_count];
+    tile.count = 0;
+    for (; member < task.last_member && tile.count < tile_size; ++member) {
+      const auto [query, rank] = members[member];
+      const std::uint64_t limit = row_limits_.empty() ? task.last_row : std::min(task.last_row, row_limits_[query * ranks() + rank]);
+      if (limit <= task.first_row) continue;
+      if (pruned(query, rank, task.list)) {
+        work.stats.lists_pruned += task.first_row == 0;
+        continue;
+      }
+      work.stats.lists_scanned += task.first_row == 0;
+      work.stats.rows_scanned += limit - task.first_row;
+      last_row = std::max(last_row, limit);
+      tile.query[tile.count] = query;
+      tile.row_limit[tile.count] = limit;
+      rows[tile.count++] = prepared_.data() + query * prepared_stride_;
+    }
+    if (tile.count == 0) continue;
+    kernels_.scan->pack(rows, tile.count, corpus_.dim, work.packed.data() + work.tile_count * work.packed_stride);
+    ++work.tile_count;
+  }
+  if (work.tile_count == 0) return;
+
+  std::uint64_t position = 0;  // In the list, of the segment's first row.
+  for (std::size_t s = 0; s < corpus_.segments.size() && position < last_row; ++s) {
+    const auto& segment = corpus_.segments[s];
+    const std::uint64_t begin = segment.offsets[task.list], size = segment.offsets[task.list + 1] - begin;
+    const std::uint64_t from = std::max(position, task.first_row), to = std::min(position + size, last_row);
+    if (from < to) {
+      const double rho = segment.residuals.empty() ? 0x1p-8 : static_cast<double>(segment.residuals[task.list]);
+      for (std::uint64_t row = from; row < to; row += scan_rows_max) {
+        const std::uint64_t stop = std::min<std::uint64_t>(row + scan_rows_max, to);
+        scan_slice(segment, segment_start_[s], begin + (row - position), begin + (stop - position), row, rho, work);
+      }
+    }
+    position += size;
+  }
+}
+
+void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin, std::uint64_t end,
+                         std::uint64_t list_position, double rho, Workspace& work) {
+  const std::size_t d = corpus_.dim, rows = end - begin;
+  work.stats.bytes_scanned += rows * d * sizeof(std::uint16_t);
+  const float* norms = segment.planes.norms.data() + begin;
+  for (std::size_t block = 0; block * scan_block_rows < rows; ++block) {
+    const std::size_t from = block * scan_block_rows, to = std::min<std::size_t>(rows, from + scan_block_rows);
+    float largest = 0;
+    for (std::size_t r = from; r < to; ++r) {
+      largest = std::max(largest, norms[r]);
+      work.half_norms[r] = corpus_.inner_product ? 0.0f : norms[r] * 0.5f;
+    }
+    const double norm = norm_bound(largest);
+    const bool comparable = norm < largest_norm;
+    work.block_norms[block] = comparable ? static_cast<float>(norm * (1 + 0x1p-22)) : infinity;
+    work.block_slops[block] = !comparable ? infinity : corpus_.inner_product ? 0.0f : largest * 0x1p-21f;
+  }
+
+  for (std::size_t i = 0; i < work.tile_count; ++i) {
+    auto& tile = work.tiles[i];
+    tile.open = false;
+    for (std::size_t lane = 0; lane < kernels_.scan->tile; ++lane) {
+      if (lane >= tile.count) {
+        tile.t[lane] = tile.kappa[lane] = 0;
+        continue;
+      }
+      const QueryState& state = states_[tile.query[lane]];
+      const float limit = state.limit.load(std::memory_order_relaxed);
+      tile.slope[lane] = kappa(state.norms, rho, d);
+      tile.kappa[lane] = static_cast<float>(tile.slope[lane]);
+      tile.t[lane] = discard_offset(state.norms, limit, corpus_.inner_product);
+      tile.open |= limit == infinity;
+    }
+    std::size_t row = 0;
+    while (row < rows) {
+      const std::size_t step = std::min(rows - row, tile.open ? opening_rows : std::size_t{scan_rows_max});
+      const ScanArgs args{segment.planes.hi.data() + (begin + row) * d,
+                          step,
+                          static_cast<std::size_t>(segment.rows - begin - row),
+                          d,
+                          work.packed.data() + i * work.packed_stride,
+                          tile.count,
+                          work.half_norms.data() + row,
+                          work.block_norms + row / scan_block_rows,
+                          work.block_slops + row / scan_block_rows,
+                          tile.t,
+                          tile.kappa,
+                          work.scratch.data(),
+                          work.dots.data(),
+                          work.tags.data()};
+      const std::size_t found = kernels_.scan->scan(&args);
+      if (found > 0) collect(i, found, segment, begin + row, segment_start, list_position + row, work);
+      row += step;
+    }
+  }
+}
+
+void ScanJob::collect(std::size_t tile_index, std::size_t found, const format::SegmentView& segment, std::uint64_t first_row,
+                      std::uint64_t segment_start, std::uint64_t list_position, Workspace& work) {
+  auto& tile = work.tiles[tile_index];
+  float limits[max_tile];
+  for (std::size_t lane = 0; lane < tile.count; ++lane) {
+    limits[lane] = states_[tile.query[lane]].limit.load(std::memory_order_relaxed);
+    work.lane_candidates[lane].clear();
+  }
+  for (std::size_t i = 0; i < found; ++i) {
+    const std::size_t lane = work.tags[i] % max_tile;
+    const std::uint64_t row = work.tags[i] / max_tile;
+    if (list_position + row >= tile.row_limit[lane]) continue;
+    const float squared = segment.planes.norms[first_row + row];
+    const QueryNorms& norms = states_[tile.query[lane]].norms;
+    const ScoreBounds bounds = score_bounds(norms, work.dots[i], squared, tile.slope[lane], corpus_.inner_product);
+    if (bounds.lower > limits[lane]) continue;
+    work.lane_candidates[lane].push_back({bounds.lower, bounds.upper, segment_start + first_row + row});
+  }
+  tile.open = false;
+  for (std::size_t lane = 0; lane < tile.count; ++lane) {
+    auto& candidates = work.lane_candidates[lane];
+    const std::uint32_t query = tile.query[lane];
+    if (!candidates.empty()) add(query, candidates.data(), candidates.size(), work.stats);
+    const float limit = states_[query].limit.load(std::memory_order_relaxed);
+    tile.t[lane] = discard_offset(states_[query].norms, limit, corpus_.inner_product);
+    tile.open |= limit == infinity;
+  }
+}
+
+void ScanJob::add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats) {
+  QueryState& state = states_[query];
+  const SpinGuard guard(state.locked);
+  if (k_ == 0) {
+    state.hits.insert(state.hits.end(), candidates, candidates + count);
+    return;
+  }
+  Candidate* pool = pool_.get() + query * capacity_;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (candidates[i].lower > state.limit.load(std::memory_order_relaxed)) continue;
+    if (state.count == capacity_) tighten(state, pool, query, stats);
+    pool[state.count++] = candidates[i];
+  }
+  if (state.count >= k_ && state.limit.load(std::memory_order_relaxed) == infinity) tighten(state, pool, query, stats);
+}
+
+void ScanJob::tighten(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats) {
+  float limit = kth_upper_bound(candidates, state.count, k_);
+  std::size_t left = drop_above(candidates, state.count, limit);
+  if (left > capacity_ - opening_rows / 2) {
+    // The bounds do not tell the rows apart: decide canonically, and keep k.
+    refine(query, candidates, left, stats);
+    std::nth_element(candidates, candidates + (k_ - 1), candidates + left, [this](const Candidate& a, const Candidate& b) {
+      return a.lower != b.lower ? a.lower < b.lower : id_of(a.position()) < id_of(b.position());
+    });
+    left = k_;
+    limit = candidates[k_ - 1].upper;
+  }
+  state.count = static_cast<std::uint32_t>(left);
+  if (limit < state.limit.load(std::memory_order_relaxed)) state.limit.store(limit, std::memory_order_relaxed);
+}
+
+std::size_t ScanJob::segment_of(std::uint64_t position) const noexcept {
+  return static_cast<std::size_t>(std::upper_bound(segment_start_.begin(), segment_start_.end(), position) - segment_start_.begin()) - 1;
+}
+
+idx_t ScanJob::id_of(std::uint64_t position) const noexcept {
+  const std::size_t s = segment_of(position);
+  const auto& ids = corpus_.segments[s].ids;
+  return ids.empty() ? static_cast<idx_t>(position) : ids[position - segment_start_[s]];
+}
+
+void ScanJob::refine(std::uint32_t query, Candidate* candidates, std::size_t count, SearchStats& stats) {
+  constexpr std::size_t batch = 64;
+  std::uint64_t rows[batch];
+  float values[batch];
+  Candidate* wanted[batch];
+  // Rows of one segment stay together; with several, order by position.
+  if (corpus_.segments.size() > 1) {
+    std::sort(candidates, candidates + count, [](const Candidate& a, const Candidate& b) { return a.position() < b.position(); });
+  }
+  const auto flush = [&](std::size_t segment, std::size_t n) {
+    const auto& planes = corpus_.segments[segment].planes;
+    const RefineArgs args{request_.queries.row(first_ + query), planes.hi.data(), planes.lo.empty() ? nullptr : planes.lo.data(),
+                          corpus_.dim, rows, n, values};
+    (corpus_.inner_product ? kernels_.rows->refine_ip : kernels_.rows->refine_l2)(&args);
+    for (std::size_t i = 0; i < n; ++i) {
+      wanted[i]->lower = wanted[i]->upper = corpus_.inner_product ? -values[i] : values[i];
+      wanted[i]->row |= Candidate::exact_bit;
+    }
+    stats.rows_refined += n;
+  };
+  std::size_t n = 0, current = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (candidates[i].exact()) continue;
+    const std::uint64_t position = candidates[i].position();
+    const std::size_t segment = corpus_.segments.size() == 1 ? 0 : segment_of(position);
+    if (n == batch || (n > 0 && segment != current)) {
+      flush(current, n);
+      n = 0;
+    }
+    current = segment;
+    rows[n] = position - segment_start_[segment];
+    wanted[n++] = &candidates[i];
+  }
+  if (n > 0) flush(current, n);
+}
+
+void ScanJob::finish(std::size_t q, std::vector<Hit>& hits, SearchStats& stats) {
+  QueryState& state = states_[q];
+  const auto query = static_cast<std::uint32_t>(q);
+  Candidate* candidates = k_ == 0 ? state.hits.data() : pool_.get() + q * capacity_;
+  std::size_t count = k_ == 0 ? state.hits.size() : state.count;
+  if (k_ != 0 && count > k_) count = drop_above(candidates, count, kth_upper_bound(candidates, count, k_));
+  refine(query, candidates, count, stats);
+  hits.clear();
+  for (std::size_t i = 0; i < count; ++i) {
+    if (k_ == 0 && !(candidates[i].lower < fixed_limit_)) continue;
+    hits.push_back({candidates[i].lower, id_of(candidates[i].position())});
+  }
+  std::sort(hits.begin(), hits.end());
+  if (k_ != 0 && hits.size() > k_) hits.resize(k_);
+}
+
+}  // namespace ivf::detail::cpu

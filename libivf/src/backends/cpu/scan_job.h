@@ -1,0 +1,91 @@
+#pragma once
+/// \file
+/// One batch of queries against a corpus: per-query candidates and thresholds shared by the threads, and the scan of a task.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "backends/backend.h"
+#include "backends/cpu/bounds.h"
+#include "backends/cpu/kernels.h"
+#include "search/plan.h"
+#include "topk/candidates.h"
+
+namespace ivf::detail::cpu {
+
+/// Memory aligned to 64 bytes, zeroed.
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(std::size_t bytes);
+  char* data() noexcept { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(char* p) const noexcept;
+  };
+  std::unique_ptr<char, Free> data_;
+};
+
+/// Queries [first, last) of a request. Thread-safe where it says so.
+class ScanJob {
+ public:
+  /// k results a query; k = 0: everything with a score below the fixed `limit` (range search).
+  ScanJob(const Kernels& kernels, const ScanRequest& request, std::size_t first, std::size_t last, std::size_t k, float limit);
+
+  /// Bytes a query takes in a job, for splitting batches.
+  static std::size_t bytes_per_query(const Kernels& kernels, std::size_t d, std::size_t k) noexcept;
+
+  std::size_t queries() const noexcept { return states_.size(); }
+  /// Scans everything that the request asks for.
+  void run(SearchMode mode, SearchStats& stats);
+  /// Re-computes what is left of query q and returns it sorted, at most k. One thread a query.
+  void finish(std::size_t q, std::vector<Hit>& hits, SearchStats& stats);
+
+ private:
+  struct alignas(64) QueryState {
+    std::atomic<float> limit;        ///< Scores above it cannot be results.
+    std::atomic<bool> locked{false};
+    std::uint32_t count = 0;
+    QueryNorms norms;
+    std::vector<Candidate> hits;     ///< Range search only; a top-k keeps its candidates in pool_.
+  };
+  struct Workspace;
+
+  void prepare(std::size_t q);
+  void run_csr(SearchStats& stats);
+  void run_matrix(SearchStats& stats);
+  void run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups, SearchStats& stats);
+  void scan(const ScanTask& task, const Groups::Member* members, Workspace& work);
+  void scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin, std::uint64_t end,
+                  std::uint64_t list_position, double rho, Workspace& work);
+  void collect(std::size_t tile, std::size_t found, const format::SegmentView& segment, std::uint64_t first_row,
+               std::uint64_t segment_start, std::uint64_t list_position, Workspace& work);
+  void add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats);
+  void tighten(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats);
+  void refine(std::uint32_t query, Candidate* candidates, std::size_t count, SearchStats& stats);
+  bool pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list) const noexcept;
+  idx_t id_of(std::uint64_t position) const noexcept;
+  std::size_t segment_of(std::uint64_t position) const noexcept;
+  std::size_t ranks() const noexcept { return request_.probes.lists == nullptr ? corpus_.nlist : request_.probes.nprobe; }
+
+  const Kernels& kernels_;
+  const ScanRequest& request_;
+  const Corpus& corpus_;
+  std::size_t first_;  ///< Of the request's queries.
+  std::size_t k_;
+  float fixed_limit_;
+  std::size_t capacity_;  ///< Candidates a query keeps before it tightens.
+  std::vector<QueryState> states_;
+  std::unique_ptr<Candidate[]> pool_;
+  AlignedBuffer prepared_;
+  std::size_t prepared_stride_;
+  std::vector<std::uint64_t> segment_start_;  ///< Of each segment, in positions over all of them.
+  std::vector<std::uint64_t> list_rows_;
+  std::vector<float> list_radius_;            ///< Over all segments; empty when unknown.
+  std::vector<std::uint64_t> row_limits_;     ///< With max_codes: rows of each probe that count.
+};
+
+}  // namespace ivf::detail::cpu
