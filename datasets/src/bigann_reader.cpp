@@ -3,9 +3,9 @@
 #include <array>
 #include <cstring>
 
-#include "errors.hpp"
-#include "formats.hpp"
-#include "matrix_reader.hpp"
+#include "errors.h"
+#include "formats.h"
+#include "matrix_reader.h"
 
 namespace ivf::datasets {
 

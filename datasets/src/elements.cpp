@@ -1,4 +1,4 @@
-#include "elements.hpp"
+#include "elements.h"
 
 #include <bit>
 #include <cmath>
@@ -151,7 +151,8 @@ std::size_t from_ids_as(const idx_t* values, std::size_t count, std::byte* out) 
   for (std::size_t i = 0; i < count; ++i) {
     T stored{};
     if constexpr (std::is_integral_v<T>) {
-      if (values[i] < idx_t{std::numeric_limits<T>::min()} || values[i] > idx_t{std::numeric_limits<T>::max()}) return i;
+      if (values[i] < idx_t{std::numeric_limits<T>::min()} || values[i] > idx_t{std::numeric_limits<T>::max()})
+        return i;
       stored = static_cast<T>(values[i]);
     } else if constexpr (std::is_same_v<T, double>) {
       // A float64 is read back as float32, so it gets no more range than that.
@@ -175,13 +176,20 @@ std::size_t from_ids_as(const idx_t* values, std::size_t count, std::byte* out) 
 template <class Visitor>
 std::size_t with_type(Element element, Visitor&& visit) noexcept {
   switch (element) {
-    case Element::f32: return visit(float{});
-    case Element::f64: return visit(double{});
-    case Element::f16: return visit(Half{});
-    case Element::u8: return visit(std::uint8_t{});
-    case Element::i8: return visit(std::int8_t{});
-    case Element::i32: return visit(std::int32_t{});
-    case Element::i64: return visit(std::int64_t{});
+    case Element::f32:
+      return visit(float{});
+    case Element::f64:
+      return visit(double{});
+    case Element::f16:
+      return visit(Half{});
+    case Element::u8:
+      return visit(std::uint8_t{});
+    case Element::i8:
+      return visit(std::int8_t{});
+    case Element::i32:
+      return visit(std::int32_t{});
+    case Element::i64:
+      return visit(std::int64_t{});
   }
   return 0;
 }
@@ -190,13 +198,20 @@ std::size_t with_type(Element element, Visitor&& visit) noexcept {
 
 const char* element_name(Element element) noexcept {
   switch (element) {
-    case Element::f32: return "float32";
-    case Element::f64: return "float64";
-    case Element::f16: return "float16";
-    case Element::u8: return "uint8";
-    case Element::i8: return "int8";
-    case Element::i32: return "int32";
-    case Element::i64: return "int64";
+    case Element::f32:
+      return "float32";
+    case Element::f64:
+      return "float64";
+    case Element::f16:
+      return "float16";
+    case Element::u8:
+      return "uint8";
+    case Element::i8:
+      return "int8";
+    case Element::i32:
+      return "int32";
+    case Element::i64:
+      return "int64";
   }
   return "unknown";
 }

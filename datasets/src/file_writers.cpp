@@ -4,11 +4,11 @@
 #include <cstring>
 #include <limits>
 
-#include "errors.hpp"
-#include "formats.hpp"
-#include "npy_header.hpp"
-#include "output.hpp"
-#include "stored_writer.hpp"
+#include "errors.h"
+#include "formats.h"
+#include "npy_header.h"
+#include "output.h"
+#include "stored_writer.h"
 
 namespace ivf::datasets {
 
@@ -45,7 +45,9 @@ BigannHeader bigann_header(std::uint64_t rows, std::size_t dim, const std::strin
 class BigannWriter final : public StoredWriter {
  public:
   BigannWriter(std::unique_ptr<Output> output, const WriteOptions& options)
-      : StoredWriter(output->name(), options.dim, options.element), output_(std::move(output)), announced_(options.rows) {
+      : StoredWriter(output->name(), options.dim, options.element),
+        output_(std::move(output)),
+        announced_(options.rows) {
     const BigannHeader header = bigann_header(announced_.value_or(0), dim(), name());
     output_->write(header.data(), sizeof(header));
   }
@@ -68,7 +70,9 @@ class BigannWriter final : public StoredWriter {
 class NpyWriter final : public StoredWriter {
  public:
   NpyWriter(std::unique_ptr<Output> output, const WriteOptions& options)
-      : StoredWriter(output->name(), options.dim, options.element), output_(std::move(output)), announced_(options.rows) {
+      : StoredWriter(output->name(), options.dim, options.element),
+        output_(std::move(output)),
+        announced_(options.rows) {
     const std::string preamble = npy_preamble(element(), announced_.value_or(0), dim());
     output_->write(preamble.data(), preamble.size());
   }
@@ -88,7 +92,8 @@ class NpyWriter final : public StoredWriter {
   std::optional<std::uint64_t> announced_;
 };
 
-/// big-ann ground truth: all ids, then all distances. The distances wait in a temporary file until the ids are complete.
+/// big-ann ground truth: all ids, then all distances. The distances wait in a temporary file until the ids are
+/// complete.
 class GroundTruthWriter final : public Writer {
  public:
   GroundTruthWriter(std::unique_ptr<Output> output, std::size_t dim)

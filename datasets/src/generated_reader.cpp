@@ -6,10 +6,10 @@
 #include <limits>
 #include <map>
 
-#include "errors.hpp"
-#include "formats.hpp"
-#include "normal.hpp"
-#include "stored_reader.hpp"
+#include "errors.h"
+#include "formats.h"
+#include "normal.h"
+#include "stored_reader.h"
 
 namespace ivf::datasets {
 
@@ -33,7 +33,7 @@ class Options {
       const std::string_view key = item.substr(0, equals);
       if (equals == std::string_view::npos || std::find(known.begin(), known.end(), key) == known.end()) {
         throw misuse("{}: '{}' is no option of {}; known are {}", text_, item, format_name(spec.format),
-                     fmt::join(known, "= ") );
+                     fmt::join(known, "= "));
       }
       if (!values_.emplace(key, item.substr(equals + 1)).second) throw misuse("{}: '{}' is given twice", text_, key);
       rest.remove_prefix(std::min(comma + 1, rest.size()));
@@ -62,7 +62,8 @@ class Options {
   T number(const std::string& key, std::optional<T> fallback, std::string_view kind) const {
     const auto found = values_.find(key);
     if (found == values_.end()) {
-      if (!fallback) throw misuse("{}: {} is missing, as in {}:n=1000,d=64", text_, key, text_.substr(0, text_.find(':')));
+      if (!fallback)
+        throw misuse("{}: {} is missing, as in {}:n=1000,d=64", text_, key, text_.substr(0, text_.find(':')));
       return *fallback;
     }
     T value{};
@@ -192,9 +193,12 @@ class ClusteredReader final : public GeneratedReader {
 
 std::unique_ptr<Reader> open_generated(const Spec& spec, const ReadOptions& options) {
   switch (spec.format) {
-    case Format::uniform: return std::make_unique<UniformReader>(spec, options);
-    case Format::clustered: return std::make_unique<ClusteredReader>(spec, options);
-    default: return std::make_unique<GaussianReader>(spec, options);
+    case Format::uniform:
+      return std::make_unique<UniformReader>(spec, options);
+    case Format::clustered:
+      return std::make_unique<ClusteredReader>(spec, options);
+    default:
+      return std::make_unique<GaussianReader>(spec, options);
   }
 }
 

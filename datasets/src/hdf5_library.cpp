@@ -1,4 +1,4 @@
-#include "hdf5_library.hpp"
+#include "hdf5_library.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "errors.hpp"
+#include "errors.h"
 
 namespace ivf::datasets {
 
@@ -71,9 +71,10 @@ void check_storage(hid_t dataset, const std::string& name) {
     const H5Z_filter_t filter = H5Pget_filter2(plist.get(), static_cast<unsigned>(i), &flags, &values, nullptr,
                                                sizeof(filter_name), filter_name, nullptr);
     if (filter < 0 || H5Zfilter_avail(filter) <= 0) {
-      throw corrupt("{}: is compressed with filter {} ({}), which this HDF5 library lacks; plugins are not loaded; store it "
-                    "with gzip (h5repack -f GZIP=4)",
-                    name, filter, filter_name);
+      throw corrupt(
+          "{}: is compressed with filter {} ({}), which this HDF5 library lacks; plugins are not loaded; store it "
+          "with gzip (h5repack -f GZIP=4)",
+          name, filter, filter_name);
     }
   }
 }
@@ -90,10 +91,14 @@ Hdf5Guard::~Hdf5Guard() { H5Eset_auto2(H5E_DEFAULT, print_, print_data_); }
 
 const char* hdf5_default_dataset(Role role) noexcept {
   switch (role) {
-    case Role::queries: return "test";
-    case Role::neighbors: return "neighbors";
-    case Role::distances: return "distances";
-    default: return "train";
+    case Role::queries:
+      return "test";
+    case Role::neighbors:
+      return "neighbors";
+    case Role::distances:
+      return "distances";
+    default:
+      return "train";
   }
 }
 
@@ -131,7 +136,8 @@ Hdf5Id hdf5_open_dataset(hid_t file, const std::string& path, const std::string&
   Hdf5Id id(H5Dopen2(file, dataset.c_str(), access.get()));
   if (!id) {
     const std::string reason = hdf5_reason();
-    if (access.met_external_link()) throw corrupt("{}: is a link to another file; links are not followed; name that file", name);
+    if (access.met_external_link())
+      throw corrupt("{}: is a link to another file; links are not followed; name that file", name);
     const LinkAccess link_access(H5P_LINK_ACCESS);
     if (H5Oexists_by_name(file, dataset.c_str(), link_access.get()) <= 0) {
       throw misuse("{}: has no data set '{}'; {}; choose one with FILE:NAME", path, dataset, existing_datasets(file));

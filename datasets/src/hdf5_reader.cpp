@@ -4,11 +4,11 @@
 #include <array>
 #include <limits>
 
-#include "errors.hpp"
-#include "formats.hpp"
-#include "hdf5_library.hpp"
-#include "row_shape.hpp"
-#include "stored_reader.hpp"
+#include "errors.h"
+#include "formats.h"
+#include "hdf5_library.h"
+#include "row_shape.h"
+#include "stored_reader.h"
 
 namespace ivf::datasets {
 
@@ -50,7 +50,8 @@ TypePlan plan_type(hid_t dataset, const std::string& name) {
     if (size <= 4) return {H5T_NATIVE_FLOAT, Element::f32, Element::f32};
     return {H5T_NATIVE_DOUBLE, Element::f64, Element::f64};
   }
-  throw misuse("{}: holds no plain numbers (integers of at most 64 bits or floating point); choose another data set", name);
+  throw misuse("{}: holds no plain numbers (integers of at most 64 bits or floating point); choose another data set",
+               name);
 }
 
 std::vector<std::uint64_t> axes_of(hid_t dataset, const std::string& name) {
@@ -109,9 +110,10 @@ class Hdf5Reader final : public StoredReader {
                         element_size(plan_.element), name_);
     const bool filtered = H5Pget_nfilters(plist.get()) > 0;
     if (filtered && band > kMaxBand) {
-      throw misuse("{}: its compressed chunks take {} bytes of memory, more than {}; store it in smaller ones (h5repack -l "
-                   "CHUNK=1024x{})",
-                   name_, band, kMaxBand, dim());
+      throw misuse(
+          "{}: its compressed chunks take {} bytes of memory, more than {}; store it in smaller ones (h5repack -l "
+          "CHUNK=1024x{})",
+          name_, band, kMaxBand, dim());
     }
     if (band <= kMaxBandSlab) {
       slab_rows_ = std::max<std::uint64_t>(1, slab_rows_ / chunk_rows) * chunk_rows;
@@ -153,8 +155,8 @@ class Hdf5Reader final : public StoredReader {
     const auto* found = std::find_if(values, values + count, [](std::int64_t value) { return value < 0; });
     if (found == values + count) return;
     const auto index = static_cast<std::size_t>(found - values);
-    throw misuse("{}: row {}, column {}: expected at most 2^63 - 1, found {}", name_, row + index / dim(), index % dim(),
-                 static_cast<std::uint64_t>(*found));
+    throw misuse("{}: row {}, column {}: expected at most 2^63 - 1, found {}", name_, row + index / dim(),
+                 index % dim(), static_cast<std::uint64_t>(*found));
   }
 
   Hdf5Id file_;
@@ -185,7 +187,8 @@ std::optional<Metric> stored_metric(const std::string& text) {
   if (distance.empty()) return std::nullopt;
   if (distance == "euclidean" || distance == "l2" || distance == "sqeuclidean") return Metric::l2;
   if (distance == "angular" || distance == "cosine") return Metric::cosine;
-  if (distance == "dot" || distance == "ip" || distance == "inner_product" || distance == "innerproduct") return Metric::ip;
+  if (distance == "dot" || distance == "ip" || distance == "inner_product" || distance == "innerproduct")
+    return Metric::ip;
   throw misuse("{}: its attribute 'distance' is '{}'; known are euclidean, angular and dot; name the metric yourself",
                spec.path, distance);
 }

@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <array>
 
-#include "errors.hpp"
-#include "formats.hpp"
-#include "hdf5_library.hpp"
-#include "input.hpp"
+#include "errors.h"
+#include "formats.h"
+#include "hdf5_library.h"
+#include "input.h"
 #include "ivf/format/output_file.hpp"
-#include "stored_writer.hpp"
+#include "stored_writer.h"
 
 namespace ivf::datasets {
 
@@ -22,13 +22,20 @@ constexpr std::size_t kChunkBytes = std::size_t{256} << 10;
 Hdf5Id stored_type(Element element) {
   const auto copy = [](hid_t type) { return Hdf5Id(H5Tcopy(type)); };
   switch (element) {
-    case Element::f64: return copy(H5T_IEEE_F64LE);
-    case Element::u8: return copy(H5T_STD_U8LE);
-    case Element::i8: return copy(H5T_STD_I8LE);
-    case Element::i32: return copy(H5T_STD_I32LE);
-    case Element::i64: return copy(H5T_STD_I64LE);
-    case Element::f32: return copy(H5T_IEEE_F32LE);
-    case Element::f16: break;
+    case Element::f64:
+      return copy(H5T_IEEE_F64LE);
+    case Element::u8:
+      return copy(H5T_STD_U8LE);
+    case Element::i8:
+      return copy(H5T_STD_I8LE);
+    case Element::i32:
+      return copy(H5T_STD_I32LE);
+    case Element::i64:
+      return copy(H5T_STD_I64LE);
+    case Element::f32:
+      return copy(H5T_IEEE_F32LE);
+    case Element::f16:
+      break;
   }
   // IEEE binary16: sign at bit 15, 5 bits of exponent from bit 10 with bias 15, 10 bits of mantissa from bit 0.
   Hdf5Id half = copy(H5T_IEEE_F32LE);

@@ -1,4 +1,4 @@
-#include "input.hpp"
+#include "input.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "errors.hpp"
+#include "errors.h"
 
 namespace ivf::datasets {
 

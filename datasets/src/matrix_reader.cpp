@@ -1,8 +1,8 @@
-#include "matrix_reader.hpp"
+#include "matrix_reader.h"
 
 #include <algorithm>
 
-#include "errors.hpp"
+#include "errors.h"
 
 namespace ivf::datasets {
 
@@ -17,8 +17,8 @@ MatrixReader::MatrixReader(std::unique_ptr<Input> input, std::string name, const
   if (input_->size()) {
     const std::uint64_t expected = input_->offset() + layout.before + matrix + layout.after;
     if (*input_->size() != expected) {
-      throw corrupt("{}: its header claims {} rows of {} {}, {} bytes in all, found {}; the file is {}", name_, layout.rows,
-                    layout.dim, element_name(layout.element), expected, *input_->size(),
+      throw corrupt("{}: its header claims {} rows of {} {}, {} bytes in all, found {}; the file is {}", name_,
+                    layout.rows, layout.dim, element_name(layout.element), expected, *input_->size(),
                     *input_->size() < expected ? "truncated" : "longer than it should be, or of another format");
     }
   }

@@ -1,4 +1,4 @@
-#include "normal.hpp"
+#include "normal.h"
 
 #include <algorithm>
 #include <array>
@@ -22,8 +22,8 @@ constexpr std::array<double, 8> kCentreDown{1.0,
                                             3.9307895800092710610e+4,
                                             2.8729085735721942674e+4,
                                             5.2264952788528545610e+3};
-constexpr std::array<double, 8> kTailUp{1.42343711074968357734e0,  4.63033784615654529590e0,  5.76949722146069140550e0,
-                                        3.64784832476320460504e0,  1.27045825245236838258e0,  2.41780725177450611770e-1,
+constexpr std::array<double, 8> kTailUp{1.42343711074968357734e0,  4.63033784615654529590e0, 5.76949722146069140550e0,
+                                        3.64784832476320460504e0,  1.27045825245236838258e0, 2.41780725177450611770e-1,
                                         2.27238449892691845833e-2, 7.74545014278341407640e-4};
 constexpr std::array<double, 8> kTailDown{1.0,
                                           2.05319162663775882187e0,
@@ -50,7 +50,8 @@ inline double horner(const std::array<double, 8>& c, double x) noexcept {
   return ((((((c[7] * x + c[6]) * x + c[5]) * x + c[4]) * x + c[3]) * x + c[2]) * x + c[1]) * x + c[0];
 }
 
-/// Natural logarithm of a normal positive number: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m-1)/(m+1)).
+/// Natural logarithm of a normal positive number: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2
+/// atanh((m-1)/(m+1)).
 double exact_steps_log(double x) noexcept {
   constexpr double kLn2 = 0.693147180559945309417232121458;
   constexpr double kSqrt2 = 1.41421356237309504880168872421;
@@ -63,8 +64,11 @@ double exact_steps_log(double x) noexcept {
   }
   const double s = (mantissa - 1.0) / (mantissa + 1.0);
   const double square = s * s;
+  // |s| < 0.172: the first term left out is below 1e-19.
+  constexpr std::array<double, 12> kReciprocals{1.0 / 23, 1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
+                                                1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3,  1.0};
   double series = 0.0;
-  for (int odd = 23; odd >= 1; odd -= 2) series = series * square + 1.0 / odd;  // |s| < 0.172: the next term is below 1e-19
+  for (const double reciprocal : kReciprocals) series = series * square + reciprocal;
   return static_cast<double>(exponent) * kLn2 + 2.0 * s * series;
 }
 
@@ -87,17 +91,21 @@ inline double centred(std::uint32_t bits) noexcept {
 
 constexpr std::size_t kBatch = 1024;
 
-/// The 32-bit numbers `first` .. `first + count` of the sequence.
-void fill_bits(const Philox& source, std::uint64_t first, std::size_t count, std::uint32_t* out) noexcept {
-  std::size_t done = 0;
-  while (done < count) {
-    const std::uint64_t at = first + done;
-    const auto lane = static_cast<std::size_t>(at % 4);
-    const auto block = source.block(at / 4);
-    const std::size_t take = std::min(4 - lane, count - done);
-    std::copy_n(block.begin() + static_cast<std::ptrdiff_t>(lane), take, out + done);
-    done += take;
+/// Numbers for one batch, and up to three more on either side, because they are made four at a time.
+struct Bits {
+  alignas(64) std::array<std::uint32_t, kBatch + 8> values;
+  const std::uint32_t* first = nullptr;
+};
+
+/// The 32-bit numbers `first` .. `first + count` of the sequence; `count` is at most kBatch.
+void fill_bits(const Philox& source, std::uint64_t first, std::size_t count, Bits& out) noexcept {
+  const std::uint64_t lane = first % 4;
+  const std::size_t blocks = static_cast<std::size_t>((lane + count + 3) / 4);
+  for (std::size_t i = 0; i < blocks; ++i) {
+    const auto block = source.block(first / 4 + i);
+    for (std::size_t j = 0; j < 4; ++j) out.values[4 * i + j] = block[j];
   }
+  out.first = out.values.data() + lane;
 }
 
 }  // namespace
@@ -108,25 +116,25 @@ double normal_quantile(std::uint32_t bits) noexcept {
 }
 
 void fill_normal(const Philox& source, std::uint64_t first, std::size_t count, double* out) noexcept {
-  std::array<std::uint32_t, kBatch> bits;
+  Bits bits;
   for (std::size_t done = 0; done < count; done += kBatch) {
     const std::size_t size = std::min(kBatch, count - done);
-    fill_bits(source, first + done, size, bits.data());
+    fill_bits(source, first + done, size, bits);
     // The centre holds 85 % of the numbers: computed for all, branch-free, then the tails are put right.
-    for (std::size_t i = 0; i < size; ++i) out[done + i] = centre(centred(bits[i]));
+    for (std::size_t i = 0; i < size; ++i) out[done + i] = centre(centred(bits.first[i]));
     for (std::size_t i = 0; i < size; ++i) {
-      const double q = centred(bits[i]);
+      const double q = centred(bits.first[i]);
       if (std::abs(q) > kCentreHalfWidth) out[done + i] = tail(q);
     }
   }
 }
 
 void fill_uniform(const Philox& source, std::uint64_t first, std::size_t count, double* out) noexcept {
-  std::array<std::uint32_t, kBatch> bits;
+  Bits bits;
   for (std::size_t done = 0; done < count; done += kBatch) {
     const std::size_t size = std::min(kBatch, count - done);
-    fill_bits(source, first + done, size, bits.data());
-    for (std::size_t i = 0; i < size; ++i) out[done + i] = static_cast<double>(bits[i]) * 0x1p-32;
+    fill_bits(source, first + done, size, bits);
+    for (std::size_t i = 0; i < size; ++i) out[done + i] = static_cast<double>(bits.first[i]) * 0x1p-32;
   }
 }
 

@@ -1,9 +1,9 @@
-#include "npy_header.hpp"
+#include "npy_header.h"
 
 #include <array>
 #include <limits>
 
-#include "errors.hpp"
+#include "errors.h"
 
 namespace ivf::datasets {
 
@@ -110,8 +110,9 @@ void parse_type(Parser& parser, const std::string& name, NpyHeader& header) {
   }
   std::string shown;
   for (const char c : descr.substr(0, 16)) shown += c >= ' ' && c <= '~' ? c : '?';
-  throw misuse("{}: element type '{}' is not supported (known: f4 f8 f2 u1 i1 i4 i8); convert with array.astype('float32')",
-               name, shown);
+  throw misuse(
+      "{}: element type '{}' is not supported (known: f4 f8 f2 u1 i1 i4 i8); convert with array.astype('float32')",
+      name, shown);
 }
 
 }  // namespace
@@ -171,8 +172,8 @@ std::string npy_preamble(Element element, std::uint64_t rows, std::size_t dim) {
   constexpr std::size_t kText = kPreamble - kBeforeText;
   preamble += static_cast<char>(kText & 0xff);
   preamble += static_cast<char>(kText >> 8);
-  preamble += fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}, {}), }}", code.back() == '1' ? '|' : '<',
-                          code, rows, dim);
+  preamble += fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}, {}), }}",
+                          code.back() == '1' ? '|' : '<', code, rows, dim);
   preamble.resize(kPreamble - 1, ' ');
   preamble += '\n';
   return preamble;

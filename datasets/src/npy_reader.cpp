@@ -2,11 +2,11 @@
 
 #include <cstring>
 
-#include "errors.hpp"
-#include "formats.hpp"
-#include "matrix_reader.hpp"
-#include "npy_header.hpp"
-#include "row_shape.hpp"
+#include "errors.h"
+#include "formats.h"
+#include "matrix_reader.h"
+#include "npy_header.h"
+#include "row_shape.h"
 
 namespace ivf::datasets {
 
@@ -54,7 +54,8 @@ std::unique_ptr<Reader> open_npy(const Spec& spec, const ReadOptions& options) {
   const RowShape shape = row_shape(header.shape, header.element, name);
   std::string reader_name = name;
   return std::make_unique<MatrixReader>(std::move(input), std::move(reader_name),
-                                        MatrixLayout{shape.rows, shape.dim, header.element, header.swapped, 0, 0}, options);
+                                        MatrixLayout{shape.rows, shape.dim, header.element, header.swapped, 0, 0},
+                                        options);
 }
 
 }  // namespace ivf::datasets

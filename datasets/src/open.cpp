@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "errors.hpp"
-#include "formats.hpp"
-#include "stored_writer.hpp"
+#include "errors.h"
+#include "formats.h"
+#include "stored_writer.h"
 
 namespace ivf::datasets {
 
@@ -39,17 +39,22 @@ std::unique_ptr<Reader> open_reader(const std::string& text, const ReadOptions& 
   switch (spec.format) {
     case Format::fvecs:
     case Format::bvecs:
-    case Format::ivecs: return open_vecs(spec, options);
+    case Format::ivecs:
+      return open_vecs(spec, options);
     case Format::fbin:
     case Format::u8bin:
     case Format::i8bin:
     case Format::ibin:
-    case Format::ground_truth: return open_bigann(spec, options);
-    case Format::npy: return open_npy(spec, options);
-    case Format::hdf5: return open_hdf5(spec, options);
+    case Format::ground_truth:
+      return open_bigann(spec, options);
+    case Format::npy:
+      return open_npy(spec, options);
+    case Format::hdf5:
+      return open_hdf5(spec, options);
     case Format::gaussian:
     case Format::uniform:
-    case Format::clustered: return open_generated(spec, options);
+    case Format::clustered:
+      return open_generated(spec, options);
   }
   throw misuse("'{}' names no known format", text);
 }
@@ -70,11 +75,16 @@ std::unique_ptr<Writer> open_writer(const std::string& text, const WriteOptions&
   switch (spec.format) {
     case Format::fvecs:
     case Format::bvecs:
-    case Format::ivecs: return create_vecs(spec, options);
-    case Format::ground_truth: return create_ground_truth(spec, options);
-    case Format::npy: return create_npy(spec, options);
-    case Format::hdf5: return create_hdf5(spec, options);
-    default: return create_bigann(spec, options);
+    case Format::ivecs:
+      return create_vecs(spec, options);
+    case Format::ground_truth:
+      return create_ground_truth(spec, options);
+    case Format::npy:
+      return create_npy(spec, options);
+    case Format::hdf5:
+      return create_hdf5(spec, options);
+    default:
+      return create_bigann(spec, options);
   }
 }
 

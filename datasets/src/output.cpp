@@ -1,4 +1,4 @@
-#include "output.hpp"
+#include "output.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 #include <cstring>
 #include <string_view>
 
-#include "errors.hpp"
+#include "errors.h"
 #include "ivf/format/output_file.hpp"
 
 namespace ivf::datasets {
@@ -35,7 +35,9 @@ class FileOutput final : public Output {
  public:
   explicit FileOutput(const std::string& path) : Output(path), file_(path) {}
   void write(const void* data, std::size_t size) override { file_.write(data, size); }
-  void write_at(std::uint64_t offset, const void* data, std::size_t size) override { file_.write_at(offset, data, size); }
+  void write_at(std::uint64_t offset, const void* data, std::size_t size) override {
+    file_.write_at(offset, data, size);
+  }
   void finish() override { file_.commit(); }
 
  private:
@@ -101,7 +103,9 @@ class SpooledOutput final : public Output {
  public:
   explicit SpooledOutput(const std::string& path) : Output(path), stream_(path), spool_(stream_.name()) {}
   void write(const void* data, std::size_t size) override { spool_.write(data, size); }
-  void write_at(std::uint64_t offset, const void* data, std::size_t size) override { spool_.write_at(offset, data, size); }
+  void write_at(std::uint64_t offset, const void* data, std::size_t size) override {
+    spool_.write_at(offset, data, size);
+  }
   void finish() override {
     spool_.copy_to(stream_);
     stream_.finish();

@@ -1,15 +1,16 @@
-#include "row_shape.hpp"
+#include "row_shape.h"
 
 #include <limits>
 
-#include "errors.hpp"
-#include "stored_reader.hpp"
+#include "errors.h"
+#include "stored_reader.h"
 
 namespace ivf::datasets {
 
 RowShape row_shape(const std::vector<std::uint64_t>& axes, Element element, const std::string& name) {
   if (axes.empty() || axes.size() > 2) {
-    throw misuse("{}: has {} axes; expected two, rows and columns (reshape it with array.reshape(rows, -1))", name, axes.size());
+    throw misuse("{}: has {} axes; expected two, rows and columns (reshape it with array.reshape(rows, -1))", name,
+                 axes.size());
   }
   const bool list_of_ids = axes.size() == 1 && (element == Element::i32 || element == Element::i64);
   const std::uint64_t dim = list_of_ids ? 1 : axes.back();

@@ -1,10 +1,10 @@
-#include "spec.hpp"
+#include "spec.h"
 
 #include <algorithm>
 #include <array>
 #include <cctype>
 
-#include "errors.hpp"
+#include "errors.h"
 
 namespace ivf::datasets {
 
@@ -81,7 +81,8 @@ Spec parse_spec(const std::string& text) {
     return spec;
   }
   const std::size_t first = text.find(':');
-  const FormatEntry* prefix = first == std::string::npos ? nullptr : find_format(std::string_view(text).substr(0, first));
+  const FormatEntry* prefix =
+      first == std::string::npos ? nullptr : find_format(std::string_view(text).substr(0, first));
   if (prefix != nullptr) {
     spec.format = prefix->format;
     const std::string_view rest = std::string_view(text).substr(first + 1);
@@ -96,7 +97,8 @@ Spec parse_spec(const std::string& text) {
       spec.path = rest;
     }
     if (spec.path.empty() && !spec.is_generated()) {
-      throw misuse("'{}' names a format but no path; write {}:PATH, or {}:- for a pipe", text, prefix->name, prefix->name);
+      throw misuse("'{}' names a format but no path; write {}:PATH, or {}:- for a pipe", text, prefix->name,
+                   prefix->name);
     }
     return spec;
   }
@@ -109,7 +111,8 @@ Spec parse_spec(const std::string& text) {
   const FormatEntry* entry = extension_format(text);
   if (entry == nullptr) {
     throw misuse(
-        "'{}' has no extension that tells its format; known are .fvecs .bvecs .ivecs .fbin .u8bin .i8bin .ibin .npy .h5 "
+        "'{}' has no extension that tells its format; known are .fvecs .bvecs .ivecs .fbin .u8bin .i8bin .ibin .npy "
+        ".h5 "
         ".hdf5; or put the format first, as in fvecs:{} (gt: for big-ann ground truth)",
         text, text);
   }
@@ -121,14 +124,19 @@ Spec parse_spec(const std::string& text) {
 std::optional<Element> format_element(Format format) noexcept {
   switch (format) {
     case Format::bvecs:
-    case Format::u8bin: return Element::u8;
-    case Format::i8bin: return Element::i8;
+    case Format::u8bin:
+      return Element::u8;
+    case Format::i8bin:
+      return Element::i8;
     case Format::ivecs:
-    case Format::ibin: return Element::i32;
+    case Format::ibin:
+      return Element::i32;
     case Format::npy:
     case Format::hdf5:
-    case Format::ground_truth: return std::nullopt;
-    default: return Element::f32;
+    case Format::ground_truth:
+      return std::nullopt;
+    default:
+      return Element::f32;
   }
 }
 

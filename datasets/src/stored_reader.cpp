@@ -1,9 +1,9 @@
-#include "stored_reader.hpp"
+#include "stored_reader.h"
 
 #include <algorithm>
 #include <limits>
 
-#include "errors.hpp"
+#include "errors.h"
 
 namespace ivf::datasets {
 
@@ -31,12 +31,13 @@ std::size_t StoredReader::read_with(Convert convert, Value* out, std::size_t max
     const std::size_t runs = block.stride == row_bytes ? 1 : block.rows;  // rows without gaps are converted in one go
     const std::size_t run_values = block.rows / runs * shape_.dim;
     for (std::size_t run = 0; run < runs; ++run) {
-      const std::size_t converted = convert(shape_.element, shape_.swapped, block.first + run * block.stride, run_values,
-                                            out + done * shape_.dim + run * run_values);
+      const std::size_t converted = convert(shape_.element, shape_.swapped, block.first + run * block.stride,
+                                            run_values, out + done * shape_.dim + run * run_values);
       if (converted < run_values) {
         const std::uint64_t index = run * run_values + converted;
-        throw misuse("{}: row {}, column {}: this {} has no exact float32 counterpart; scale the data or store them as float32",
-                     name_, next_row_ + index / shape_.dim, index % shape_.dim, element_name(shape_.reported));
+        throw misuse(
+            "{}: row {}, column {}: this {} has no exact float32 counterpart; scale the data or store them as float32",
+            name_, next_row_ + index / shape_.dim, index % shape_.dim, element_name(shape_.reported));
       }
     }
     done += block.rows;

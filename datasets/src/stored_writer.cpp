@@ -1,8 +1,8 @@
-#include "stored_writer.hpp"
+#include "stored_writer.h"
 
 #include <algorithm>
 
-#include "errors.hpp"
+#include "errors.h"
 
 namespace ivf::datasets {
 
@@ -32,8 +32,8 @@ void StoredWriter::write_with(Convert convert, const Value* rows, std::size_t co
           convert(rows + run * run_values, run_values, element_, batch_.data() + run * row_bytes_ + prefix_);
       if (converted < run_values) {
         const std::size_t index = run * run_values + converted;
-        throw misuse("{}: row {}, column {}: {} cannot be stored exactly as {}; choose another element type or format", name_,
-                     rows_ + index / dim_, index % dim_, rows[index], element_name(element_));
+        throw misuse("{}: row {}, column {}: {} cannot be stored exactly as {}; choose another element type or format",
+                     name_, rows_ + index / dim_, index % dim_, rows[index], element_name(element_));
       }
     }
     put(batch_.data(), size);

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "errors.hpp"
-#include "formats.hpp"
-#include "stored_reader.hpp"
+#include "errors.h"
+#include "formats.h"
+#include "stored_reader.h"
 
 namespace ivf::datasets {
 
@@ -23,7 +23,8 @@ class VecsReader final : public StoredReader {
     name_ = input_.name();
     const auto header = input_.peek(sizeof(std::int32_t));
     if (header.empty()) {
-      throw corrupt("{}: is empty, so that its dimension is unknown; expected {} rows", name_, format_name(spec.format));
+      throw corrupt("{}: is empty, so that its dimension is unknown; expected {} rows", name_,
+                    format_name(spec.format));
     }
     if (header.size() < sizeof(std::int32_t)) {
       throw corrupt("{}: byte 0: expected a dimension of 4 bytes, found the end after {}", name_, header.size());

@@ -7,7 +7,8 @@
 /// A format may also be put first, for a path without such an extension: `fvecs:PATH`, `npy:/dev/fd/3`, ...;
 /// `gt:PATH` is big-ann ground truth (`gt:PATH:ids`, `gt:PATH:distances`).
 /// `gaussian:n=..,d=..,seed=..`, `uniform:...`, `clustered:...` are generated, `-` is a pipe (`fvecs:-`, `npy:-`, ...
-/// names its format; fvecs when silent). Every reader and writer uses bounded memory. datasets/README.md has the details.
+/// names its format; fvecs when silent). Every reader and writer uses bounded memory. datasets/README.md has the
+/// details.
 
 #include <cstdint>
 #include <memory>
@@ -35,8 +36,9 @@ class Reader {
   virtual Element element() const = 0;
   /// What the user would call it: path and data set name. For messages.
   virtual const std::string& name() const = 0;
-  /// Reads up to `max_rows` rows into `out` (row-major, no gaps), converted to float32. Returns the number read; 0 at the end.
-  /// Throws Error(corrupt) with file, byte offset or row, expected and found; integers that float32 cannot hold exactly
+  /// Reads up to `max_rows` rows into `out` (row-major, no gaps), converted to float32. Returns the number read; 0 at
+  /// the end. Throws Error(corrupt) with file, byte offset or row, expected and found; integers that float32 cannot
+  /// hold exactly
   /// (|v| > 2^24) are refused with Error(misuse). NaN and infinities are passed on: the engine refuses them.
   virtual std::size_t read(float* out, std::size_t max_rows) = 0;
   /// The same for integer matrices (ids). Throws Error(misuse) when the elements are not integers.
@@ -80,7 +82,8 @@ struct WriteOptions {
   std::string distance;
   Role role = Role::base;  ///< For HDF5: the data set's name when the path does not say.
   /// The number of rows to come, when it is known. Formats whose header holds it can then be piped as they are made;
-  /// without it a pipe's bytes wait in a temporary file until finish(). A wrong number is put right where that is possible.
+  /// without it a pipe's bytes wait in a temporary file until finish(). A wrong number is put right where that is
+  /// possible.
   std::optional<std::uint64_t> rows;
   unsigned deflate = 0;  ///< For HDF5: gzip level (after byte shuffling), 0 for none.
 };
@@ -88,7 +91,8 @@ struct WriteOptions {
 /// The element type that a destination's format fixes (.bvecs: u8, .ivecs: i32, ...); none for npy, HDF5 and `gt:`.
 std::optional<Element> fixed_element(const std::string& spec);
 
-/// Opens a destination. `file.h5:name` adds a data set to an existing file, `file.h5` replaces the file. A value that the element type cannot hold exactly is refused with its row and column.
+/// Opens a destination. `file.h5:name` adds a data set to an existing file, `file.h5` replaces the file. A value that
+/// the element type cannot hold exactly is refused with its row and column.
 std::unique_ptr<Writer> open_writer(const std::string& spec, const WriteOptions& options);
 
 /// Several data sets of one HDF5 file, written together (ann-benchmarks layout: train, test, neighbors, distances).

@@ -18,8 +18,8 @@
 
 namespace ivf::datasets {
 
-/// To be held around every call of the library, which is not thread-safe. Keeps the library from printing its errors and
-/// from loading filter plugins; restores the caller's error printing.
+/// To be held around every call of the library, which is not thread-safe. Keeps the library from printing its errors
+/// and from loading filter plugins; restores the caller's error printing.
 class Hdf5Guard {
  public:
   Hdf5Guard();

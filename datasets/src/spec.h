@@ -12,11 +12,19 @@
 namespace ivf::datasets {
 
 enum class Format {
-  fvecs, bvecs, ivecs,         // every record: int32 dimension, then the elements
-  fbin, u8bin, i8bin, ibin,    // uint32 rows, uint32 dimension, then the elements
-  ground_truth,                // uint32 rows, uint32 k, int32 ids, then float32 distances
-  npy, hdf5,
-  gaussian, uniform, clustered,
+  fvecs,
+  bvecs,
+  ivecs,  // every record: int32 dimension, then the elements
+  fbin,
+  u8bin,
+  i8bin,
+  ibin,          // uint32 rows, uint32 dimension, then the elements
+  ground_truth,  // uint32 rows, uint32 k, int32 ids, then float32 distances
+  npy,
+  hdf5,
+  gaussian,
+  uniform,
+  clustered,
 };
 
 /// A parsed name.

@@ -15,9 +15,9 @@ inline constexpr std::uint64_t kMaxDim = 65536;
 std::size_t element_size(Element element) noexcept;
 bool is_integer(Element element) noexcept;
 
-/// Each converter handles `count` elements and returns how many it converted: less than `count` when the element at that
-/// index has no exact counterpart. `swapped` means that the stored bytes are big-endian.
-/// `stored` needs no alignment. float64 is the exception to exactness: it is rounded to the nearest float32.
+/// Each converter handles `count` elements and returns how many it converted: less than `count` when the element at
+/// that index has no exact counterpart. `swapped` means that the stored bytes are big-endian. `stored` needs no
+/// alignment. float64 is the exception to exactness: it is rounded to the nearest float32.
 std::size_t to_float(Element element, bool swapped, const std::byte* stored, std::size_t count, float* out) noexcept;
 
 /// `element` must be an integer type.

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "elements.hpp"
+#include "elements.h"
 #include "ivf/datasets/datasets.hpp"
 
 namespace ivf::datasets {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "elements.hpp"
+#include "elements.h"
 #include "ivf/datasets/datasets.hpp"
 
 namespace ivf::datasets {

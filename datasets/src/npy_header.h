@@ -18,8 +18,8 @@ struct NpyHeader {
   std::vector<std::uint64_t> shape;
 };
 
-/// Parses the dictionary. `name` is for messages. Throws Error(corrupt) when the text is no such dictionary, Error(misuse)
-/// for an element type that is not supported.
+/// Parses the dictionary. `name` is for messages. Throws Error(corrupt) when the text is no such dictionary,
+/// Error(misuse) for an element type that is not supported.
 NpyHeader parse_npy_header(std::string_view text, const std::string& name);
 
 /// The first 128 bytes of a version 1.0 file. Their number does not depend on `rows`.

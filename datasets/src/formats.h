@@ -4,9 +4,9 @@
 
 #include <memory>
 
-#include "input.hpp"
+#include "input.h"
 #include "ivf/datasets/datasets.hpp"
-#include "spec.hpp"
+#include "spec.h"
 
 namespace ivf::datasets {
 

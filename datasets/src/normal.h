@@ -13,8 +13,8 @@ namespace ivf::datasets {
 ///
 /// Wichura's AS 241 (PPND16), a rational approximation with relative error below 1e-15. Methods that call log or cos
 /// (Box-Muller, polar) give other bits with another C library, because no standard says how those are rounded. Here
-/// everything is + - * / and sqrt, which IEEE 754 rounds exactly; the logarithm of the tails is our own, made of the same
-/// operations. The build forbids the compiler to contract them (-ffp-contract=off).
+/// everything is + - * / and sqrt, which IEEE 754 rounds exactly; the logarithm of the tails is our own, made of the
+/// same operations. The build forbids the compiler to contract them (-ffp-contract=off).
 double normal_quantile(std::uint32_t bits) noexcept;
 
 /// Numbers `first` .. `first + count` of the standard normal sequence that (seed, stream) names.

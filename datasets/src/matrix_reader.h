@@ -4,8 +4,8 @@
 
 #include <memory>
 
-#include "input.hpp"
-#include "stored_reader.hpp"
+#include "input.h"
+#include "stored_reader.h"
 
 namespace ivf::datasets {
 
