@@ -46,7 +46,7 @@ fi
 
 step "4. Train, add"
 mkdir -p out
-run $ivf train out/mnist.ivf "$data" --nlist $nlist --force
+run $ivf train "$data" -o out/mnist.ivf --nlist $nlist --force
 run $ivf add out/mnist.ivf "$data"
 run $ivf info out/mnist.ivf
 
