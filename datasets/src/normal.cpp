@@ -9,7 +9,7 @@ namespace ivf::datasets {
 
 namespace {
 
-/// Coefficients of AS 241, highest power last: numerator and denominator for the centre and the two parts of a tail.
+/// Coefficients of AS 241, highest power last: numerator and denominator for the centre and for the tails.
 /// M. J. Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution", Applied Statistics 37 (1988).
 constexpr std::array<double, 8> kCentreUp{3.3871328727963666080e0,  1.3314166789178437745e+2, 1.9715909503065514427e+3,
                                           1.3731693765509461125e+4, 4.5921953931549871457e+4, 6.7265770927008700853e+4,
@@ -33,43 +33,31 @@ constexpr std::array<double, 8> kTailDown{1.0,
                                           1.51986665636164571966e-2,
                                           5.47593808499534494600e-4,
                                           1.05075007164441684324e-9};
-constexpr std::array<double, 8> kFarUp{6.65790464350110377720e0,  5.46378491116411436990e0,  1.78482653991729133580e0,
-                                       2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
-                                       2.71155556874348757815e-5, 2.01033439929228813265e-7};
-constexpr std::array<double, 8> kFarDown{1.0,
-                                         5.99832206555887937690e-1,
-                                         1.36929880922735805310e-1,
-                                         1.48753612908506148525e-2,
-                                         7.86869131145613259100e-4,
-                                         1.84631831751005468180e-5,
-                                         1.42151175831644588870e-7,
-                                         2.04426310338993978564e-15};
 constexpr double kCentreHalfWidth = 0.425;
 
 inline double horner(const std::array<double, 8>& c, double x) noexcept {
   return ((((((c[7] * x + c[6]) * x + c[5]) * x + c[4]) * x + c[3]) * x + c[2]) * x + c[1]) * x + c[0];
 }
 
-/// Natural logarithm of a normal positive number: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2
-/// atanh((m-1)/(m+1)).
-double exact_steps_log(double x) noexcept {
+/// Natural logarithm of a normal number in (0, 1): x = m * 2^e with m in [sqrt(1/2), sqrt(2)), and
+/// log m = 2 atanh((m - 1) / (m + 1)). Without branches, so that the compiler can do several at once.
+inline double exact_steps_log(double x) noexcept {
   constexpr double kLn2 = 0.693147180559945309417232121458;
-  constexpr double kSqrt2 = 1.41421356237309504880168872421;
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  int exponent = static_cast<int>(bits >> 52) - 1023;
-  double mantissa = std::bit_cast<double>((bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL);
-  if (mantissa >= kSqrt2) {
-    mantissa *= 0.5;
-    ++exponent;
-  }
-  const double s = (mantissa - 1.0) / (mantissa + 1.0);
-  const double square = s * s;
+  constexpr std::uint64_t kMantissa = 0x000fffffffffffffULL;
+  constexpr std::uint64_t kSqrtHalf = 0x3fe6a09e667f3bcdULL;
   // |s| < 0.172: the first term left out is below 1e-19.
   constexpr std::array<double, 12> kReciprocals{1.0 / 23, 1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
                                                 1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3,  1.0};
+  const auto bits = std::bit_cast<std::uint64_t>(x);
+  // Counted from sqrt(1/2): what is left below the exponent says how far above it the mantissa lies.
+  const std::uint64_t shifted = bits - kSqrtHalf + (std::uint64_t{64} << 52);
+  const double exponent = std::bit_cast<double>((shifted >> 52) | 0x4330000000000000ULL) - (0x1p52 + 64.0);
+  const double mantissa = std::bit_cast<double>((shifted & kMantissa) + kSqrtHalf);
+  const double s = (mantissa - 1.0) / (mantissa + 1.0);
+  const double square = s * s;
   double series = 0.0;
   for (const double reciprocal : kReciprocals) series = series * square + reciprocal;
-  return static_cast<double>(exponent) * kLn2 + 2.0 * s * series;
+  return exponent * kLn2 + 2.0 * s * series;
 }
 
 inline double centre(double q) noexcept {
@@ -77,11 +65,11 @@ inline double centre(double q) noexcept {
   return q * horner(kCentreUp, r) / horner(kCentreDown, r);
 }
 
-double tail(double q) noexcept {
-  const double r = std::sqrt(-exact_steps_log(0.5 - std::abs(q)));
-  const double value = r <= 5.0 ? horner(kTailUp, r - 1.6) / horner(kTailDown, r - 1.6)
-                                : horner(kFarUp, r - 5.0) / horner(kFarDown, r - 5.0);
-  return q < 0 ? -value : value;
+/// AS 241 has another pair of polynomials where r > 5, that is beyond 6.7 standard deviations. The smallest probability
+/// here, 2^-33, gives r = 4.79.
+inline double tail(double q) noexcept {
+  const double r = std::sqrt(-exact_steps_log(0.5 - std::abs(q))) - 1.6;
+  return std::copysign(horner(kTailUp, r) / horner(kTailDown, r), q);
 }
 
 /// (bits + 1/2) / 2^32 - 1/2, exactly.
@@ -117,15 +105,21 @@ double normal_quantile(std::uint32_t bits) noexcept {
 
 void fill_normal(const Philox& source, std::uint64_t first, std::size_t count, double* out) noexcept {
   Bits bits;
+  std::array<double, kBatch> values;
+  std::array<std::uint32_t, kBatch> places;
   for (std::size_t done = 0; done < count; done += kBatch) {
     const std::size_t size = std::min(kBatch, count - done);
     fill_bits(source, first + done, size, bits);
-    // The centre holds 85 % of the numbers: computed for all, branch-free, then the tails are put right.
+    // The centre holds 85 % of the numbers: computed for all, without branches. Then the tails, gathered first.
+    std::size_t tails = 0;
     for (std::size_t i = 0; i < size; ++i) out[done + i] = centre(centred(bits.first[i]));
     for (std::size_t i = 0; i < size; ++i) {
-      const double q = centred(bits.first[i]);
-      if (std::abs(q) > kCentreHalfWidth) out[done + i] = tail(q);
+      places[tails] = static_cast<std::uint32_t>(i);
+      tails += std::abs(centred(bits.first[i])) > kCentreHalfWidth ? 1 : 0;
     }
+    for (std::size_t i = 0; i < tails; ++i) values[i] = centred(bits.first[places[i]]);
+    for (std::size_t i = 0; i < tails; ++i) values[i] = tail(values[i]);
+    for (std::size_t i = 0; i < tails; ++i) out[done + places[i]] = values[i];
   }
 }
 
