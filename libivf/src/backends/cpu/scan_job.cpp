@@ -202,10 +202,13 @@ void ScanJob::run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups
 bool ScanJob::pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list) const noexcept {
   if (list_radius_.empty()) return false;
   // Every row of the list is at least ‖q−c‖ − r away. The canonical value is within half an ulp of ‖q−c‖²; the margin of
-  // 2^-20 covers that, the square root and the rounding of the row's own value.
-  const double distance = std::sqrt(static_cast<double>(request_.probes.values[(first_ + query) * ranks() + rank]));
+  // 2^-20 covers that, the square root and the rounding of the row's own value. Where float32 ends, half an ulp is not
+  // relative: an infinite value only says that ‖q−c‖² exceeds the largest float, and denormals are 2^-149 apart.
+  const double value = request_.probes.values[(first_ + query) * ranks() + rank];
+  const double distance = std::sqrt(std::max(0.0, std::min(value, double{std::numeric_limits<float>::max()}) - 0x1p-149));
   const double nearest = distance * (1 - 0x1p-20) - static_cast<double>(list_radius_[list]) * (1 + 0x1p-20);
-  return nearest > 0 && nearest * nearest * (1 - 0x1p-20) > static_cast<double>(states_[query].limit.load(std::memory_order_relaxed));
+  return nearest > 0 && nearest * nearest * (1 - 0x1p-20) - 0x1p-149 >
+                            static_cast<double>(states_[query].limit.load(std::memory_order_relaxed));
 }
 
 void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspace& work) {
