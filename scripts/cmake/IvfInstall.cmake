@@ -5,6 +5,9 @@ set(IVF_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/ivf)
 
 # ivf_format is there because libivf is a static library that needs it; only the headers that libivf's own include are public.
 set_target_properties(ivf_format PROPERTIES EXPORT_NAME format)
+# The public headers need C++20 of whoever includes them.
+target_compile_features(ivf PUBLIC cxx_std_20)
+target_compile_features(ivf_format PUBLIC cxx_std_20)
 install(TARGETS ivf ivf_format EXPORT ivfTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/libivf/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 install(FILES ${PROJECT_SOURCE_DIR}/format/include/ivf/error.hpp ${PROJECT_SOURCE_DIR}/format/include/ivf/types.hpp
