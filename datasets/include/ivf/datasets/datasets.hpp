@@ -51,7 +51,7 @@ enum class Role { base, queries, neighbors, distances };
 struct ReadOptions {
   Role role = Role::base;
   std::uint64_t start = 0;             ///< First row; seeks where the format allows it.
-  std::optional<std::uint64_t> count;  ///< At most so many rows.
+  std::optional<std::uint64_t> count{};  ///< At most so many rows.
 };
 
 /// Opens a source. Throws Error(misuse) for an unknown name or option, Error(failed) when it cannot be opened,
@@ -79,12 +79,12 @@ struct WriteOptions {
   std::size_t dim = 0;
   Element element = Element::f32;  ///< Formats that fix the type refuse another one.
   /// For HDF5: value of the attribute `distance`, written when not empty.
-  std::string distance;
+  std::string distance{};
   Role role = Role::base;  ///< For HDF5: the data set's name when the path does not say.
   /// The number of rows to come, when it is known. Formats whose header holds it can then be piped as they are made;
   /// without it a pipe's bytes wait in a temporary file until finish(). A wrong number is put right where that is
   /// possible.
-  std::optional<std::uint64_t> rows;
+  std::optional<std::uint64_t> rows{};
   unsigned deflate = 0;  ///< For HDF5: gzip level (after byte shuffling), 0 for none.
 };
 
