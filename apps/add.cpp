@@ -1,0 +1,124 @@
+// ivf add: appends vectors to an index file, in bounded memory and one commit.
+
+#include <algorithm>
+
+#include "command.h"
+#include "ivf/index.hpp"
+#include "message.h"
+#include "rows.h"
+#include "signals.h"
+#include "summary.h"
+
+namespace ivf::cli {
+namespace {
+
+/// Ids for rows, from a file that holds one a row.
+class IdSource {
+ public:
+  explicit IdSource(const std::string& spec) : reader_(datasets::open_reader(spec)) {
+    if (reader_->dim() != 1) misuse("{}: has {} columns, a file of ids has one", reader_->name(), reader_->dim());
+  }
+
+  void require(std::optional<std::uint64_t> rows, const std::string& data) const {
+    if (rows && reader_->rows() && *rows != *reader_->rows()) {
+      misuse("{}: has {}, {} has {}", reader_->name(), counted(*reader_->rows(), "id"), data, counted(*rows, "row"));
+    }
+  }
+  std::span<const idx_t> next(std::size_t count, const std::string& data) {
+    ids_.resize(count);
+    for (std::size_t got = 0; got < count;) {
+      const std::size_t n = reader_->read_ids(ids_.data() + got, count - got);
+      if (n == 0) misuse("{}: ends after {}, {} has more rows", reader_->name(), counted(read_ + got, "id"), data);
+      got += n;
+    }
+    read_ += count;
+    return ids_;
+  }
+  void require_end(const std::string& data) {
+    idx_t id = 0;
+    if (reader_->read_ids(&id, 1) != 0) {
+      misuse("{}: has more ids than {} has rows ({})", reader_->name(), data, read_);
+    }
+  }
+
+ private:
+  std::unique_ptr<datasets::Reader> reader_;
+  std::vector<idx_t> ids_;
+  std::uint64_t read_ = 0;
+};
+
+class Add final : public Command {
+ public:
+  void define(CLI::App& app) override {
+    app.description(
+        "Add vectors to an index. They are read in batches, whatever their number, and become visible all at once at "
+        "the "
+        "end: an add that fails or is killed at any moment leaves the index as it was.");
+    add_argument(app, "INDEX", index_, "Index file made by `ivf train`");
+    add_argument(app, "DATA", data_, "Vectors to add");
+    const char* group = "Input options";
+    add_text(app, "--ids", ids_, "FILE",
+             "Ids of the rows: integers, one a row [default: count on from the number of rows]")
+        ->group(group);
+    add_row_range(app, range_, group);
+    add_count(app, "--batch", batch_, "N", "Rows to read at a time [default: what fits --max-memory]", 1, 1u << 30)
+        ->group(group);
+    app.footer(R"(Examples:
+  ivf add sift.ivf sift.hdf5
+  ivf add base.ivf part2.fvecs --ids part2-ids.npy
+  ivf add base.ivf base.fvecs --start 1M --count 500k
+  zstdcat base.fvecs.zst | ivf add base.ivf -
+)");
+  }
+
+  int run(Context& context) override {
+    const Stopwatch watch;
+    RowSource source(data_, datasets::Role::base, range_, RowSource::Use::store);
+    std::optional<IdSource> ids;
+    if (!ids_.empty()) {
+      ids.emplace(ids_);
+      ids->require(source.known_rows(), source.name());
+    }
+    FileAppender appender(index_, context.options.run(Console::interrupt_only()));
+    source.require_dim(appender.dim(), index_);
+    const std::uint64_t before = appender.size();
+    const auto batch_rows = static_cast<std::size_t>(batch_ ? *batch_ : appender.batch_rows());
+    std::vector<float> batch;
+    // A batch larger than the data would only cost memory.
+    const std::size_t step = static_cast<std::size_t>(
+        std::max<std::uint64_t>(1, std::min<std::uint64_t>(batch_rows, source.known_rows().value_or(batch_rows))));
+    while (source.next(batch, step)) {
+      if (ids) {
+        appender.append(source.view(batch), ids->next(source.batch_rows(), source.name()));
+      } else {
+        appender.append(source.view(batch));
+      }
+      context.console.progress("adding", source.rows_read(), source.expected());
+    }
+    if (ids) ids->require_end(source.name());
+    throw_if_interrupted();  // From here on the new state will stand.
+    if (source.rows_read() > 0) appender.commit();
+    const double milliseconds = watch.milliseconds();
+
+    if (context.options.json) {
+      print_json({{"index", index_},
+                  {"added", source.rows_read()},
+                  {"nb", before + source.rows_read()},
+                  {"add_ms", milliseconds}});
+    }
+    context.console.note(fmt::format("{}: added {} in {}, {} in all", index_, counted(source.rows_read(), "row"),
+                                     human_time(milliseconds), grouped(before + source.rows_read())));
+    return exit_done;
+  }
+
+ private:
+  std::string index_, data_, ids_;
+  RowRange range_;
+  std::optional<std::uint64_t> batch_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_add() { return std::make_unique<Add>(); }
+
+}  // namespace ivf::cli

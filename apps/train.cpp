@@ -1,0 +1,184 @@
+// ivf train: learns centroids from a sample of the data and creates an index without rows.
+
+#include <algorithm>
+
+#include "command.h"
+#include "destination.h"
+#include "ivf/index.hpp"
+#include "message.h"
+#include "rows.h"
+#include "summary.h"
+
+namespace ivf::cli {
+namespace {
+
+constexpr std::uint64_t rows_per_list_wanted = 256;
+constexpr std::uint64_t rows_per_list_needed = 40;
+constexpr std::uint64_t sample_wanted = 262'144;
+
+/// Enough rows to place the centroids well, without a cost that grows with the data: 256 a list as long as that is at
+/// most 262,144 in all, and never less than 40 a list.
+std::uint64_t default_sample(std::uint64_t nlist) {
+  return std::max(rows_per_list_needed * nlist, std::min(rows_per_list_wanted * nlist, sample_wanted));
+}
+
+class Train final : public Command {
+ public:
+  void define(CLI::App& app) override {
+    app.description(
+        "Learn centroids by k-means from a sample of the data, and create an index that holds them and no rows yet. "
+        "The same "
+        "data, seed and parameters give the same file, byte for byte, on any machine.");
+    add_argument(app, "DATA", data_, "Vectors to learn from");
+    const char* group = "Index options";
+    add_text(app, "-o,--out", index_, "INDEX", "Index file to create")->required()->group(group);
+    add_count(app, "--nlist", nlist_, "N",
+              "Number of lists (centroids); about the square root of the number of rows, or "
+              "up to 16 times that",
+              1, 1u << 20)
+        ->group(group);
+    add_metric(app, metric_, group);
+    app.add_flag("--flat", flat_, "Create an index without lists, for exact search")->group(group);
+    app.add_flag("--compress", compress_, "Store what is added as zstd frames: a smaller file, more memory when opened")
+        ->group(group);
+    add_force(app, force_, group);
+    group = "Training options";
+    add_count(app, "--train-n", train_n_, "N",
+              "Rows to learn from, drawn at random [default: 256 a list up to 262144 in "
+              "all, but at least 40 a list; all rows when there are fewer]",
+              1)
+        ->group(group);
+    add_count(app, "--iterations", iterations_, "N", "Rounds of k-means", 1, 1000)->default_str("10")->group(group);
+    add_choice<std::optional<KMeansInit>, KMeansInit>(
+        app, "--init", init_, "HOW", "First centroids: random or kmeans++",
+        {{"random", KMeansInit::random}, {"kmeans++", KMeansInit::plus_plus}})
+        ->default_str("random")
+        ->group(group);
+    add_count(app, "--seed", seed_, "N", "Seed of every random choice", 0, std::numeric_limits<std::uint64_t>::max())
+        ->default_str("1234")
+        ->group(group);
+    add_row_range(app, range_, group);
+    app.footer(R"(Examples:
+  ivf train sift.hdf5 --nlist 1024 -o sift.ivf
+  ivf train base.fvecs --nlist 4k --metric cosine --train-n 500k -o base.ivf
+  zstdcat base.fvecs.zst | ivf train - --nlist 1024 -o base.ivf
+  ivf train base.npy --flat -o exact.ivf
+
+Then: ivf add INDEX DATA
+)");
+  }
+
+  int run(Context& context) override {
+    check_options();
+    check_destination(parse_destination(index_), force_);
+    const Metric metric = metric_.value_or(datasets::stored_metric(data_).value_or(Metric::l2));
+    RowSource source(data_, datasets::Role::base, range_, RowSource::Use::store);
+    return flat_ ? create_flat(context, source, metric) : train(context, source, metric);
+  }
+
+ private:
+  void check_options() const {
+    if (flat_ && nlist_) misuse("--flat and --nlist contradict each other: a flat index has no lists");
+    if (flat_ && (train_n_ || iterations_ || init_ || seed_))
+      misuse("--flat: there is nothing to train; drop the training options");
+    if (!flat_ && !nlist_) misuse("--nlist is missing: how many lists should there be? (or --flat for none)");
+    if (parse_destination(index_).pipe())
+      misuse("-o {}: an index is a file that is changed in place; name a file", index_);
+  }
+
+  SaveOptions save_options(const Context& context) const {
+    SaveOptions options;
+    options.compress = compress_;
+    options.replace = force_;
+    options.threads = context.options.threads;
+    return options;
+  }
+
+  int create_flat(Context& context, const RowSource& source, Metric metric) {
+    IndexFlat(source.dim(), metric).save(index_, save_options(context));
+    if (context.options.json) {
+      print_json({{"index", index_}, {"flat", true}, {"metric", metric_name(metric)}, {"dim", source.dim()}});
+    }
+    context.console.note(
+        fmt::format("{}: flat index, {} dimensions, {}; next: ivf add", index_, source.dim(), metric_name(metric)));
+    return exit_done;
+  }
+
+  int train(Context& context, RowSource& source, Metric metric) {
+    const Sample sample = read_sample(context, source);
+    IndexIVFFlat index(source.dim(), *nlist_, metric);
+    TrainParams params;
+    static_cast<RunOptions&>(params) = context.options.run(context.console.callback());
+    params.seed = seed_.value_or(params.seed);
+    params.iterations = static_cast<unsigned>(iterations_.value_or(params.iterations));
+    params.init = init_.value_or(params.init);
+    const Stopwatch watch;
+    const TrainReport report = index.train(MatrixView(sample.rows.data(), sample.count, source.dim()), params);
+    const double milliseconds = watch.milliseconds();
+    index.save(index_, save_options(context));
+
+    context.console.clear();
+    for (std::size_t i = 0; i < report.objective.size(); ++i) {
+      context.console.detail(fmt::format("iteration {:>3}  objective {:.9g}", i + 1, report.objective[i]));
+    }
+    if (context.options.json) {
+      print_json({{"index", index_},
+                  {"flat", false},
+                  {"metric", metric_name(metric)},
+                  {"dim", source.dim()},
+                  {"nlist", *nlist_},
+                  {"train_n", sample.count},
+                  {"rows_offered", sample.offered},
+                  {"seed", params.seed},
+                  {"iterations", params.iterations},
+                  {"init", params.init == KMeansInit::random ? "random" : "kmeans++"},
+                  {"objective", report.objective},
+                  {"imbalance", report.imbalance},
+                  {"splits", report.splits},
+                  {"train_ms", milliseconds}});
+    }
+    context.console.note(
+        fmt::format("{}: {} lists of {} dimensions, {}, trained on {} in {}, imbalance {:.3g}; next: ivf add", index_,
+                    grouped(*nlist_), source.dim(), metric_name(metric), counted(sample.count, "row"),
+                    human_time(milliseconds), report.imbalance));
+    return exit_done;
+  }
+
+  Sample read_sample(Context& context, RowSource& source) const {
+    const std::uint64_t wanted = train_n_.value_or(default_sample(*nlist_));
+    // The sample is the one thing that must be in memory as a whole.
+    if (context.options.max_memory) {
+      const std::uint64_t rows = source.known_rows() ? std::min(*source.known_rows(), wanted) : wanted;
+      const std::uint64_t fit = *context.options.max_memory / (source.dim() * sizeof(float));
+      if (rows > fit) {
+        misuse("--max-memory: {} rows of {} dimensions to learn from do not fit {}; allow {} or give --train-n {}",
+               rows, source.dim(), human_bytes(*context.options.max_memory),
+               human_bytes(rows * source.dim() * sizeof(float)), fit);
+      }
+    }
+    Sample sample = draw_sample(source, wanted, seed_.value_or(TrainParams().seed), context.console);
+    if (sample.count < *nlist_) {
+      misuse("{}: {} cannot make {} lists; give a --nlist of at most {}", source.name(), counted(sample.count, "row"),
+             *nlist_, sample.count);
+    }
+    if (sample.count < rows_per_list_needed * *nlist_) {
+      context.console.warn(fmt::format("{} for {}: at least {} a list ({}) make good centroids",
+                                       counted(sample.count, "training row"), counted(*nlist_, "list"),
+                                       rows_per_list_needed, rows_per_list_needed * *nlist_));
+    }
+    return sample;
+  }
+
+  std::string data_, index_;
+  std::optional<std::uint64_t> nlist_, train_n_, iterations_, seed_;
+  std::optional<Metric> metric_;
+  std::optional<KMeansInit> init_;
+  RowRange range_;
+  bool flat_ = false, compress_ = false, force_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_train() { return std::make_unique<Train>(); }
+
+}  // namespace ivf::cli
