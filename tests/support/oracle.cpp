@@ -31,7 +31,9 @@ double inner_product(const float* a, const float* b, std::size_t d) {
 }
 
 float canonical_value(Metric metric, const float* query, const float* row, std::size_t d) {
-  return static_cast<float>(metric == Metric::l2 ? squared_distance(query, row, d) : inner_product(query, row, d));
+  // Adding +0 leaves every value but -0 as it is.
+  return 0.0f +
+         static_cast<float>(metric == Metric::l2 ? squared_distance(query, row, d) : inner_product(query, row, d));
 }
 
 bool comes_before(Metric metric, const Hit& a, const Hit& b) {

@@ -22,7 +22,8 @@ struct Hit {
 /// Canonical squared distance and inner product, before the rounding to float32.
 double squared_distance(const float* a, const float* b, std::size_t d);
 double inner_product(const float* a, const float* b, std::size_t d);
-/// The canonical value of a metric; vectors of a cosine index are normalised beforehand.
+/// The canonical value of a metric: rounded to float32, a zero being +0. Vectors of a cosine index are normalised
+/// beforehand.
 float canonical_value(Metric metric, const float* query, const float* row, std::size_t d);
 /// The total order: better value first, then the smaller id.
 bool comes_before(Metric metric, const Hit& a, const Hit& b);

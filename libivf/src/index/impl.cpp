@@ -144,7 +144,8 @@ TrainReport IndexImpl::train(MatrixView rows, const TrainParams& params) {
   require_no_rows("train");
   const auto resources = detail::Resources::of(params);
   detail::check_matrix(rows, parameters_.dim, "training rows", resources.threads);
-  auto result = detail::train_kmeans(backend(), parameters_.metric, rows, parameters_.nlist, params, resources);
+  auto result =
+      detail::train_kmeans(detail::cpu_backend(), parameters_.metric, rows, parameters_.nlist, params, resources);
   auto centroids = std::make_unique<const detail::CentroidSet>(
       MatrixView(result.centroids.data(), parameters_.nlist, parameters_.dim),
       detail::is_inner_product(parameters_.metric));
@@ -174,8 +175,8 @@ std::vector<idx_t> IndexImpl::assign(MatrixView rows, const RunOptions& options)
   detail::check_matrix(rows, parameters_.dim, "rows", resources.threads);
   std::vector<std::int32_t> lists(rows.rows);
   std::vector<float> values(rows.rows);
-  detail::assign_rows(backend(), centroids, {rows, parameters_.metric == Metric::cosine}, lists.data(), values.data(),
-                      resources, options.progress);
+  detail::assign_rows(detail::cpu_backend(), centroids, {rows, parameters_.metric == Metric::cosine}, lists.data(),
+                      values.data(), resources, options.progress);
   return {lists.begin(), lists.end()};
 }
 
@@ -188,7 +189,7 @@ void IndexImpl::add(MatrixView rows, const detail::IncomingIds& ids, const RunOp
   std::vector<std::shared_ptr<const detail::OwnedSegment>> built;
   for (std::size_t first = 0; first < rows.rows; first += detail::max_segment_rows) {
     const std::size_t count = std::min(detail::max_segment_rows, rows.rows - first);
-    built.push_back(detail::build_segment(backend(), centroids,
+    built.push_back(detail::build_segment(detail::cpu_backend(), centroids,
                                           {rows.slice(first, count), parameters_.metric == Metric::cosine},
                                           ids.slice(first, count), resources, options.progress));
   }

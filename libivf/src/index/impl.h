@@ -42,10 +42,6 @@ class IndexImpl {
   SearchResult search(MatrixView queries, const SearchParams& params, bool exact) const;
   RangeResult range_search(MatrixView queries, float radius, const SearchParams& params) const;
 
-  /// What computes: the CPU backend at the machine's best level unless another one was chosen.
-  detail::Backend& backend() const { return backend_ != nullptr ? *backend_ : detail::cpu_backend(); }
-  void set_backend(detail::Backend& backend) noexcept { backend_ = &backend; }
-
  private:
   void require_no_rows(const char* operation) const;
 
@@ -64,7 +60,6 @@ class IndexImpl {
   std::unique_ptr<const detail::CentroidSet> centroids_;
   std::vector<Held> held_;
   detail::Corpus corpus_;  ///< What is searched: views of held_.
-  detail::Backend* backend_ = nullptr;
 };
 
 namespace detail {

@@ -73,7 +73,7 @@ class BatchedScan {
       scan(request, first);
     }
     stats.threads = resources_.threads;
-    stats.isa = index_.backend().isa();
+    stats.isa = detail::cpu_backend().isa();
   }
 
  private:
@@ -108,7 +108,7 @@ class BatchedScan {
     step.mode = SearchMode::automatic;
     step.progress = nullptr;
     SearchStats unused;  // The statistics of a search are those of its lists.
-    index_.backend().topk(step, nprobe_, buffers.values.data(), buffers.ids.data(), unused);
+    detail::cpu_backend().topk(step, nprobe_, buffers.values.data(), buffers.ids.data(), unused);
     std::transform(buffers.ids.begin(), buffers.ids.end(), buffers.lists.begin(),
                    [](idx_t id) { return static_cast<std::int32_t>(id); });
     request.probes = {buffers.lists.data(), buffers.values.data(), nprobe_};
@@ -136,8 +136,8 @@ SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, b
   result.distances.resize(queries.rows * params.k);
   result.ids.resize(queries.rows * params.k);
   scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t first) {
-    backend().topk(request, params.k, result.distances.data() + first * params.k, result.ids.data() + first * params.k,
-                   result.stats);
+    detail::cpu_backend().topk(request, params.k, result.distances.data() + first * params.k,
+                               result.ids.data() + first * params.k, result.stats);
   });
   return result;
 }
@@ -149,7 +149,7 @@ RangeResult IndexImpl::range_search(MatrixView queries, float radius, const Sear
   result.lims.reserve(queries.rows + 1);
   result.lims.push_back(0);
   scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t) {
-    const auto found = backend().range(request, radius, result.stats);
+    const auto found = detail::cpu_backend().range(request, radius, result.stats);
     for (const auto& hits : found.hits) {
       for (const auto& [value, id] : hits) {
         result.distances.push_back(value);

@@ -59,6 +59,10 @@ void run_batches(const Kernels& kernels, const ScanRequest& request, std::size_t
   }
 }
 
+/// The canonical value behind a score. A zero is always +0: sums that underflow to -0 are equal to +0 in the order, and rows
+/// that share an id would otherwise come out in either order.
+float value_of(float score, bool inner_product) { return inner_product ? 0.0f - score : score; }
+
 }  // namespace
 
 void CpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) {
@@ -68,7 +72,7 @@ void CpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, 
     for (std::size_t i = 0; i < k; ++i) {
       const bool found = i < hits.size();
       const float score = found ? hits[i].score : inf;
-      values[q * k + i] = ip ? -score : score;
+      values[q * k + i] = value_of(score, ip);
       ids[q * k + i] = found ? hits[i].id : -1;
     }
   });
@@ -80,7 +84,7 @@ RangeHits CpuBackend::range(const ScanRequest& request, float radius, SearchStat
   result.hits.resize(request.queries.rows);
   run_batches(kernels_, request, 0, ip ? -radius : radius, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
     result.hits[q].reserve(hits.size());
-    for (const Hit& hit : hits) result.hits[q].emplace_back(ip ? -hit.score : hit.score, hit.id);
+    for (const Hit& hit : hits) result.hits[q].emplace_back(value_of(hit.score, ip), hit.id);
   });
   return result;
 }
@@ -96,7 +100,7 @@ void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int
   run_batches(kernels_, request, 1, std::numeric_limits<float>::infinity(), stats,
               [&](std::size_t q, const std::vector<Hit>& hits) {
                 list[q] = hits.empty() ? -1 : static_cast<std::int32_t>(hits[0].id);
-                if (value != nullptr) value[q] = hits.empty() ? 0.0f : centroids.inner_product ? -hits[0].score : hits[0].score;
+                if (value != nullptr) value[q] = hits.empty() ? 0.0f : value_of(hits[0].score, centroids.inner_product);
               });
 }
 
