@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <functional>
 #include <limits>
 
 #include "errors.h"
@@ -32,30 +33,37 @@ class VecsWriter final : public StoredWriter {
   std::unique_ptr<Output> output_;
 };
 
-using BigannHeader = std::array<std::uint32_t, 2>;
-
-BigannHeader bigann_header(std::uint64_t rows, std::size_t dim, const std::string& name) {
+std::string bigann_header(std::uint64_t rows, std::size_t dim, const std::string& name) {
   if (rows > std::numeric_limits<std::uint32_t>::max()) {
     throw misuse("{}: this format counts at most 2^32 - 1 rows; use .fvecs, .npy or .h5", name);
   }
-  return {static_cast<std::uint32_t>(rows), static_cast<std::uint32_t>(dim)};
+  const std::array<std::uint32_t, 2> header{static_cast<std::uint32_t>(rows), static_cast<std::uint32_t>(dim)};
+  return {reinterpret_cast<const char*>(header.data()), sizeof(header)};
 }
 
-/// .fbin, .u8bin, .i8bin, .ibin: the number of rows is filled in at the end, unless it was known from the start.
-class BigannWriter final : public StoredWriter {
+/// Rows behind a header that holds their number (.npy, .fbin and its kin). The header is filled in at the end, unless
+/// the number was known from the start.
+class MatrixWriter final : public StoredWriter {
  public:
-  BigannWriter(std::unique_ptr<Output> output, const WriteOptions& options)
+  /// The bytes of the header for so many rows; always of the same length.
+  using Header = std::function<std::string(std::uint64_t rows)>;
+
+  MatrixWriter(std::unique_ptr<Output> output, const WriteOptions& options, Header header)
       : StoredWriter(output->name(), options.dim, options.element),
         output_(std::move(output)),
+        header_(std::move(header)),
         announced_(options.rows) {
-    const BigannHeader header = bigann_header(announced_.value_or(0), dim(), name());
-    output_->write(header.data(), sizeof(header));
+    const std::string bytes = header_(announced_.value_or(0));
+    output_->write(bytes.data(), bytes.size());
   }
 
   void finish() override {
     if (announced_ != rows_written()) {
-      const BigannHeader header = bigann_header(rows_written(), dim(), name());
-      output_->write_at(0, header.data(), sizeof(header));
+      if (!output_->can_patch()) {
+        throw failed("{}: announced {} rows, {} came; what was sent is of no use", name(), *announced_, rows_written());
+      }
+      const std::string bytes = header_(rows_written());
+      output_->write_at(0, bytes.data(), bytes.size());
     }
     output_->finish();
   }
@@ -64,31 +72,7 @@ class BigannWriter final : public StoredWriter {
   void put(std::byte* rows, std::size_t count) override { output_->write(rows, count * row_bytes()); }
 
   std::unique_ptr<Output> output_;
-  std::optional<std::uint64_t> announced_;
-};
-
-class NpyWriter final : public StoredWriter {
- public:
-  NpyWriter(std::unique_ptr<Output> output, const WriteOptions& options)
-      : StoredWriter(output->name(), options.dim, options.element),
-        output_(std::move(output)),
-        announced_(options.rows) {
-    const std::string preamble = npy_preamble(element(), announced_.value_or(0), dim());
-    output_->write(preamble.data(), preamble.size());
-  }
-
-  void finish() override {
-    if (announced_ != rows_written()) {
-      const std::string preamble = npy_preamble(element(), rows_written(), dim());
-      output_->write_at(0, preamble.data(), preamble.size());
-    }
-    output_->finish();
-  }
-
- private:
-  void put(std::byte* rows, std::size_t count) override { output_->write(rows, count * row_bytes()); }
-
-  std::unique_ptr<Output> output_;
+  Header header_;
   std::optional<std::uint64_t> announced_;
 };
 
@@ -116,13 +100,13 @@ class GroundTruthWriter final : public Writer {
   class Ids final : public StoredWriter {
    public:
     Ids(Output& output, std::size_t dim) : StoredWriter(output.name(), dim, Element::i32), output_(output) {
-      const BigannHeader header{};
-      output_.write(header.data(), sizeof(header));
+      const std::string header = bigann_header(0, dim, name());
+      output_.write(header.data(), header.size());
     }
     std::uint64_t rows() const noexcept { return rows_written(); }
     void write_header() {
-      const BigannHeader header = bigann_header(rows(), dim(), name());
-      output_.write_at(0, header.data(), sizeof(header));
+      const std::string header = bigann_header(rows(), dim(), name());
+      output_.write_at(0, header.data(), header.size());
     }
     void finish() override {}
 
@@ -155,11 +139,18 @@ std::unique_ptr<Writer> create_vecs(const Spec& spec, const WriteOptions& option
 }
 
 std::unique_ptr<Writer> create_bigann(const Spec& spec, const WriteOptions& options) {
-  return std::make_unique<BigannWriter>(Output::open(spec.path, !options.rows), options);
+  auto output = Output::open(spec.path, !options.rows);
+  auto header = [dim = options.dim, name = output->name()](std::uint64_t rows) {
+    return bigann_header(rows, dim, name);
+  };
+  return std::make_unique<MatrixWriter>(std::move(output), options, std::move(header));
 }
 
 std::unique_ptr<Writer> create_npy(const Spec& spec, const WriteOptions& options) {
-  return std::make_unique<NpyWriter>(Output::open(spec.path, !options.rows), options);
+  auto header = [dim = options.dim, element = options.element](std::uint64_t rows) {
+    return npy_preamble(element, rows, dim);
+  };
+  return std::make_unique<MatrixWriter>(Output::open(spec.path, !options.rows), options, std::move(header));
 }
 
 std::unique_ptr<Writer> create_ground_truth(const Spec& spec, const WriteOptions& options) {

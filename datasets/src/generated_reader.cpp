@@ -33,7 +33,7 @@ class Options {
       const std::string_view key = item.substr(0, equals);
       if (equals == std::string_view::npos || std::find(known.begin(), known.end(), key) == known.end()) {
         throw misuse("{}: '{}' is no option of {}; known are {}", text_, item, format_name(spec.format),
-                     fmt::join(known, "= "));
+                     fmt::join(known, ", "));
       }
       if (!values_.emplace(key, item.substr(equals + 1)).second) throw misuse("{}: '{}' is given twice", text_, key);
       rest.remove_prefix(std::min(comma + 1, rest.size()));

@@ -27,7 +27,7 @@ Input::Input(const std::string& path) : name_(path == "-" ? "standard input" : p
   if (status != 0 || S_ISDIR(info.st_mode)) {
     if (owned_) ::close(fd_);
     if (status != 0) throw failed("{}: cannot be examined: {}", name_, std::strerror(error));
-    throw misuse("{}: is a directory; name a file", name_);
+    throw misuse("{}: is a folder; name a file", name_);
   }
   if (S_ISREG(info.st_mode)) {
     const off_t here = owned_ ? 0 : lseek(fd_, 0, SEEK_CUR);

@@ -73,6 +73,7 @@ class StreamOutput final : public Output {
     }
   }
 
+  bool can_patch() const noexcept override { return false; }
   void write_at(std::uint64_t, const void*, std::size_t) override {
     throw failed("{}: cannot be written out of order", name());
   }

@@ -20,6 +20,8 @@ class Output {
   virtual ~Output() = default;
   const std::string& name() const noexcept { return name_; }
   virtual void write(const void* data, std::size_t size) = 0;
+  /// Whether write_at() works.
+  virtual bool can_patch() const noexcept { return true; }
   /// Overwrites bytes that were written before.
   virtual void write_at(std::uint64_t offset, const void* data, std::size_t size) = 0;
   virtual void finish() = 0;
