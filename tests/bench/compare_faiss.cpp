@@ -2,8 +2,8 @@
 //
 //   ivf_compare_faiss DATA.h5 [nlist=256] [nprobe=16] [k=10] [threads=0] [nq=1,32,512,10000] [rounds=5]
 //
-// Both search the same lists: faiss is given the centroids that ivf trained. Each batch size is timed `rounds` times with
-// the two taking turns, and the medians are printed as a Markdown table. Batches of few queries are repeated over
+// Both search the same lists: faiss is given the centroids that ivf trained. Each batch size is timed `rounds` times
+// with the two taking turns, and the medians are printed as a Markdown table. Batches of few queries are repeated over
 // different queries until they make 1000 queries (or until there are no more), so that a timing is not one lucky query.
 
 #include <algorithm>
@@ -101,7 +101,7 @@ class Comparison {
         base_(load(settings_, ivf::datasets::Role::base, metric_, dim_)),
         queries_(load(settings_, ivf::datasets::Role::queries, metric_, dim_)),
         ours_(dim_, settings_.nlist, metric_),
-        quantizer_(static_cast<faiss::idx_t>(dim_), faiss_metric()),
+        quantizer_(static_cast<idx_t>(dim_), faiss_metric()),
         theirs_(&quantizer_, dim_, settings_.nlist, faiss_metric()) {
     omp_set_num_threads(static_cast<int>(settings_.threads));
     const std::size_t n = base_.size() / dim_;
@@ -110,10 +110,10 @@ class Comparison {
     ours_.train({base_.data(), n, dim_}, train);
     ours_.add({base_.data(), n, dim_}, train);
     const std::vector<float> centroids = ours_.centroids();
-    quantizer_.add(static_cast<faiss::idx_t>(settings_.nlist), centroids.data());
+    quantizer_.add(static_cast<idx_t>(settings_.nlist), centroids.data());
     theirs_.is_trained = true;
     theirs_.nprobe = settings_.nprobe;
-    theirs_.add(static_cast<faiss::idx_t>(n), base_.data());
+    theirs_.add(static_cast<idx_t>(n), base_.data());
   }
 
   void print() {
@@ -143,7 +143,7 @@ class Comparison {
     const std::size_t batches = std::clamp<std::size_t>(1000 / batch, 1, available / batch);
     const std::size_t n = batch * batches, k = settings_.k;
     std::vector<idx_t> our_ids(n * k);
-    std::vector<faiss::idx_t> their_ids(n * k);
+    std::vector<idx_t> their_ids(n * k);
     std::vector<float> their_distances(n * k);
     const auto ours = [&] {
       for (std::size_t at = 0; at < n; at += batch) {
@@ -153,7 +153,7 @@ class Comparison {
     };
     const auto theirs = [&] {
       for (std::size_t at = 0; at < n; at += batch) {
-        theirs_.search(static_cast<faiss::idx_t>(batch), queries_.data() + at * dim_, static_cast<faiss::idx_t>(k),
+        theirs_.search(static_cast<idx_t>(batch), queries_.data() + at * dim_, static_cast<idx_t>(k),
                        their_distances.data() + at * k, their_ids.data() + at * k);
       }
     };

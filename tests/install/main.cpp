@@ -24,7 +24,8 @@ int main() {
     const ivf::SearchResult found = loaded.search({wanted.data(), queries, dim}, params);
     const ivf::SearchResult exact = loaded.search_exact({wanted.data(), queries, dim}, params);
 
-    std::printf("nearest to query 0: row %lld at distance %g\n", static_cast<long long>(found.ids[0]), found.distances[0]);
+    std::printf("nearest to query 0: row %lld at distance %g\n", static_cast<long long>(found.ids[0]),
+                found.distances[0]);
     std::printf("recall@10: %.3f\n", ivf::recall_at_k(found.ids, params.k, exact.ids, params.k, queries, params.k));
   } catch (const ivf::Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
