@@ -101,13 +101,10 @@ void check_presence(const FileState& state, const ByKey& by_key, std::uint64_t s
   const auto found = by_key.find(Key{segment, kind});
   if (found == by_key.end()) {
     if (presence != Presence::required) return;
-    DirectoryEntry missing;
-    missing.kind = static_cast<std::uint32_t>(kind);
-    missing.segment = segment;
-    missing.offset = state.superblock.directory_offset;
+    const std::string_view name = section_traits(static_cast<std::uint32_t>(kind))->name;
     throw_corrupt(path, fmt::format("directory at offset {}", state.superblock.directory_offset),
-                  fmt::format("section {}{}", section_traits(missing.kind)->name,
-                              segment == kNoSegment ? "" : fmt::format(" of segment {}", segment)),
+                  segment == kNoSegment ? fmt::format("section {}", name)
+                                        : fmt::format("section {} of segment {}", name, segment),
                   "none");
   }
   const DirectoryEntry& entry = *found->second;
@@ -158,7 +155,7 @@ void check_directory(const FileState& state, const std::string& path) {
     of_segment(SectionKind::norms, Presence::required, segment_rows);
     of_segment(SectionKind::list_radii, in_ivf, state.header.nlist);
     of_segment(SectionKind::list_residuals, Presence::optional, state.header.nlist);
-    rows += segment_rows;  // At most 2^40 a segment and fewer than 2^23 segments in any file: no overflow before the check.
+    rows += segment_rows;  // At most 2^40 each: no overflow before the loop ends.
     if (rows > kMaxRows) break;
   }
   if (rows != state.superblock.rows || rows > kMaxRows) {

@@ -75,25 +75,42 @@ FileHeader check_header(const Head& head, const std::string& path) {
   return header;
 }
 
-/// The newest superblock whose checksum is right. A copy that is torn (being written, or cut off by a crash), damaged or
-/// never written does not count.
+/// The superblock at an offset, unless it is torn (being written, or cut off by a crash), damaged or was never written.
+std::optional<Superblock> superblock_at(const Head& head, std::size_t offset, const std::string& path) {
+  Superblock candidate;
+  std::memcpy(&candidate, head.data() + offset, sizeof candidate);
+  if (candidate.magic != kSuperblockMagic || !checksum_matches(candidate)) return std::nullopt;
+  // What has a right checksum is believed, and must then be right.
+  if (candidate.generation == 0 || slot_offset(candidate.generation) != offset - offset % kPage) {
+    throw_corrupt(path, fmt::format("superblock at offset {}", offset), "a generation that belongs to this slot",
+                  fmt::format("{}", candidate.generation));
+  }
+  return candidate;
+}
+
+/// The newest superblock of both slots.
 std::optional<Superblock> newest_superblock(const Head& head, const std::string& path) {
   std::optional<Superblock> newest;
-  for (std::size_t slot = 0; slot < kSlotCount; ++slot) {
-    for (std::size_t copy = 0; copy < kSlotCopies; ++copy) {
-      const std::size_t offset = kPage * (1 + slot) + copy * kCopyStride;
-      Superblock candidate;
-      std::memcpy(&candidate, head.data() + offset, sizeof candidate);
-      if (candidate.magic != kSuperblockMagic || !checksum_matches(candidate)) continue;
-      const std::string where = fmt::format("superblock at offset {}", offset);
-      if (candidate.generation == 0 || candidate.generation % kSlotCount != slot) {
-        throw_corrupt(path, where, fmt::format("a generation that belongs to slot {}", slot),
-                      fmt::format("{}", candidate.generation));
+  for (std::size_t slot = kPage; slot < kHeadBytes; slot += kPage) {
+    for (std::size_t copy = slot; copy < slot + kPage; copy += kCopyStride) {
+      const auto candidate = superblock_at(head, copy, path);
+      if (!candidate) continue;
+      if (newest && candidate->generation == newest->generation && candidate->checksum != newest->checksum) {
+        throw_corrupt(path, fmt::format("superblock at offset {}", copy), "the same bytes as in its other copy", "others");
       }
-      if (!newest || candidate.generation > newest->generation) newest = candidate;
+      if (!newest || candidate->generation > newest->generation) newest = candidate;
     }
   }
   return newest;
+}
+
+/// Outside its copies a slot is zero, also while it is being written.
+void check_slots(const Head& head, const std::string& path) {
+  for (std::size_t copy = kPage; copy < kHeadBytes; copy += kCopyStride) {
+    if (!all_zero(head.data() + copy + sizeof(Superblock), kCopyStride - sizeof(Superblock))) {
+      throw_corrupt(path, fmt::format("superblock slot at offset {}", copy), "reserved bytes of zero", "others");
+    }
+  }
 }
 
 Superblock read_superblock(int fd, const std::string& path, Head& head) {
@@ -172,6 +189,7 @@ FileState read_file_state(int fd, const std::string& path) {
   read_head(fd, path, head);
   state.header = check_header(head, path);
   state.superblock = read_superblock(fd, path, head);
+  check_slots(head, path);
   // The length only now: a writer extends the file before it writes the superblock that needs the extension.
   struct stat status = {};
   if (::fstat(fd, &status) != 0) throw_errno("examine", path, errno);

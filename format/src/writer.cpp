@@ -144,8 +144,8 @@ class FileWriter final : public Writer {
   void write_segment(const SegmentView& segment) override {
     check_usable();
     if (segment.rows == 0) return;
-    check_segment(segment, parameters_);
     require(segment.rows <= kMaxRows - rows(), fmt::format("'{}': an index holds at most 2^40 rows", path_));
+    check_segment(segment, parameters_);
     failed_ = true;  // Until the end: what throws leaves the writer unusable.
     pending_ = true;
     const std::uint64_t number = superblock_.segments + pending_segments_;
