@@ -1,13 +1,10 @@
 #pragma once
 /// \file
-/// Catch2 v2 and v3 under one name.
+/// Catch2 v2 and v3 under one name. `Contains("text")` matches strings that hold the text.
 #ifdef IVF_CATCH2_V2
 #include <catch2/catch.hpp>
+using Catch::Matchers::Contains;
 #else
 #include <catch2/catch_all.hpp>
-using Catch::Matchers::Contains;
-namespace Catch {
-using Catch::Matchers::WithinAbs;
-using Catch::Matchers::WithinRel;
-}
+inline auto Contains(const std::string& text) { return Catch::Matchers::ContainsSubstring(text); }
 #endif
