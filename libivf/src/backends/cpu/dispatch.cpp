@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 
 #include "backends/cpu/cpu_backend.h"
-#include "backends/cpu/kernels.h"
+#include "backends/cpu/levels.h"
 #include "ivf/error.hpp"
 
 #if defined(__x86_64__)
@@ -64,11 +64,6 @@ std::vector<Kernels> supported() {
   return levels;
 }
 
-const std::vector<Kernels>& levels() {
-  static const std::vector<Kernels> found = supported();
-  return found;
-}
-
 std::string level_names() {
   std::string names;
   for (const Kernels& kernels : levels()) names += (names.empty() ? "" : ", ") + std::string(kernels.level);
@@ -76,6 +71,11 @@ std::string level_names() {
 }
 
 }  // namespace
+
+const std::vector<Kernels>& levels() {
+  static const std::vector<Kernels> found = supported();
+  return found;
+}
 
 bool amx_permitted() noexcept {
 #if defined(__x86_64__) && defined(__linux__)

@@ -21,9 +21,9 @@ constexpr size_t scan_rows_max = 1024;
 /// provably too small:  !(D < half_norms[row] + t[query] - kappa[query] * block_norms[row / 32] - block_slops[row / 32]).
 /// The negated comparison keeps whatever is NaN.
 struct ScanArgs {
-  const uint16_t* hi;  ///< rows x d; readable for 64 bytes past the last row that exists (`rows_readable`).
-  size_t rows;         ///< 1 .. scan_rows_max
-  size_t rows_readable;  ///< Rows from `hi` on that may be read (tiles read whole groups of 16 where they can).
+  const void* rows_data;  ///< The rows from stage(), or the hi plane itself when `staged` is false.
+  bool staged;
+  size_t rows;  ///< 1 .. scan_rows_max; a multiple of 32 when not staged.
   size_t d;
   const void* packed;  ///< From pack(), for `nq` queries.
   size_t nq;           ///< 1 .. tile
@@ -32,10 +32,13 @@ struct ScanArgs {
   const float* block_slops;  ///< One per 32 rows: absolute slack.
   const float* t;            ///< tile; lanes past nq are never reported.
   const float* kappa;        ///< tile
-  void* scratch;             ///< scratch_bytes(d), 64-byte aligned.
+  void* scratch;             ///< scan_scratch_bytes, 64-byte aligned.
   float* dots;               ///< Out: D of each survivor; room like `tags`.
   uint32_t* tags;            ///< Out: row * max_tile + query lane. Room for rows * nq + 16: whole vectors are stored.
 };
+
+/// Of ScanArgs::scratch: the products of 32 rows and 32 queries.
+constexpr size_t scan_scratch_bytes = 4096;
 
 /// Canonical values of one query against chosen rows.
 struct RefineArgs {
@@ -68,7 +71,12 @@ struct ScanKernels {
   size_t (*prepared_bytes)(size_t d);
   void (*prepare)(const float* query, size_t d, void* prepared);
   size_t (*packed_bytes)(size_t d);
-  size_t (*scratch_bytes)(size_t d);
+  /// Rows in the form that scan() multiplies, made once for all tiles that meet them: staged_bytes(d) a row, 64-byte aligned,
+  /// for a number of rows rounded up to 32. A slice may start at any multiple of 32 rows of a staged block.
+  size_t (*staged_bytes)(size_t d);
+  void (*stage)(const uint16_t* hi, size_t rows, size_t d, void* staged);
+  /// Whether scan() can read the plane where it lies (in whole blocks of 32 rows).
+  bool (*direct)(const uint16_t* hi, size_t d);
   /// Packs nq prepared queries (1 .. tile) given by pointers.
   void (*pack)(const void* const* prepared, size_t nq, size_t d, void* packed);
   /// Returns the number of survivors.

@@ -25,8 +25,25 @@ size_t chunks(size_t d) { return (d + tile_k - 1) / tile_k; }
 
 size_t prepared_bytes(size_t d) { return chunks(d) * tile_k * sizeof(uint16_t); }
 size_t packed_bytes(size_t d) { return chunks(d) * 2 * tile_bytes; }
-// The products of 32 rows and 32 queries, and a copy of up to 16 rows at the very end of a plane.
-size_t scratch_bytes(size_t d) { return 4 * tile_bytes + tile_rows * d * sizeof(uint16_t) + 64; }
+
+// Tile loads that cross cache lines cost many times the aligned ones (measured: 3.4 times for a whole scan at d = 128), so
+// rows that do not lie on 64-byte boundaries are copied: chunk c of the 16 rows from 16*g on is the tile at g * chunks + c.
+size_t staged_bytes(size_t d) { return chunks(d) * 64; }
+bool direct(const uint16_t* hi, size_t d) { return d % tile_k == 0 && reinterpret_cast<uintptr_t>(hi) % 64 == 0; }
+
+void stage(const uint16_t* hi, size_t rows, size_t d, void* staged) {
+  char* out = static_cast<char*>(staged);
+  for (size_t r = 0; r < rows; ++r) {
+    char* row = out + (r / tile_rows * chunks(d) * tile_rows + r % tile_rows) * 64;
+    const uint16_t* x = hi + r * d;
+    size_t i = 0;
+    for (; i + tile_k <= d; i += tile_k, row += tile_bytes) _mm512_store_si512(row, _mm512_loadu_si512(x + i));
+    if (i < d) {
+      const __mmask32 live = (uint32_t{1} << (d - i)) - 1;
+      _mm512_store_si512(row, _mm512_maskz_loadu_epi16(live, x + i));
+    }
+  }
+}
 
 void prepare(const float* query, size_t d, void* prepared) {
   const __m512i half = _mm512_set1_epi32(0x8000);
@@ -82,52 +99,51 @@ void pack(const void* const* prepared, size_t nq, size_t d, void* packed) {
   }
 }
 
+// Tiles 0-3: products; 4, 5: rows; 6, 7: queries. A constant in memory, because the intrinsic tells the compiler of the
+// first eight bytes only: stores to the rest of a local would be dropped.
 struct alignas(64) TileConfig {
   uint8_t palette = 1;
   uint8_t start_row = 0;
   uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+const TileConfig tile_config;
+
+/// Where the tiles of rows lie: at base + group * group_step + chunk * chunk_step, 16 rows `row_step` bytes apart.
+struct RowTiles {
+  const char* base;
+  size_t group_step, chunk_step, row_step;
 };
 
-// Tiles 0-3: products; 4, 5: rows; 6, 7: queries.
-void configure() {
-  TileConfig config;
-  for (int i = 0; i < 8; ++i) {
-    config.row_bytes[i] = 64;
-    config.rows[i] = 16;
-  }
-  _tile_loadconfig(&config);
-}
-
-/// Products of 16 * row_tiles rows and 16 * query_tiles queries, stored as products[row][32].
-template <size_t row_tiles, size_t query_tiles>
-void multiply(const uint16_t* hi, size_t stride, const char* packed, size_t count, float* products) {
+/// Products of 32 rows (from 16-row group `group` on) and 16 * query_tiles queries, stored as products[row][32].
+template <size_t query_tiles>
+void multiply(const RowTiles& rows, size_t group, const char* packed, size_t count, float* products) {
+  const char* upper = rows.base + group * rows.group_step;
+  const char* lower = upper + rows.group_step;
   _tile_zero(0);
-  if constexpr (query_tiles == 2) _tile_zero(1);
-  if constexpr (row_tiles == 2) {
-    _tile_zero(2);
-    if constexpr (query_tiles == 2) _tile_zero(3);
+  _tile_zero(2);
+  if constexpr (query_tiles == 2) {
+    _tile_zero(1);
+    _tile_zero(3);
   }
   for (size_t c = 0; c < count; ++c) {
-    _tile_loadd(4, hi + c * tile_k, stride);
+    _tile_loadd(4, upper + c * rows.chunk_step, rows.row_step);
     _tile_loadd(6, packed + c * 2 * tile_bytes, 64);
     _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(5, lower + c * rows.chunk_step, rows.row_step);
+    _tile_dpbf16ps(2, 5, 6);
     if constexpr (query_tiles == 2) {
       _tile_loadd(7, packed + (c * 2 + 1) * tile_bytes, 64);
       _tile_dpbf16ps(1, 4, 7);
-    }
-    if constexpr (row_tiles == 2) {
-      _tile_loadd(5, reinterpret_cast<const char*>(hi + c * tile_k) + 16 * stride, stride);
-      _tile_dpbf16ps(2, 5, 6);
-      if constexpr (query_tiles == 2) _tile_dpbf16ps(3, 5, 7);
+      _tile_dpbf16ps(3, 5, 7);
     }
   }
   _tile_stored(0, products, 128);
-  if constexpr (query_tiles == 2) _tile_stored(1, products + 16, 128);
-  if constexpr (row_tiles == 2) {
-    _tile_stored(2, products + 16 * 32, 128);
-    if constexpr (query_tiles == 2) _tile_stored(3, products + 16 * 32 + 16, 128);
+  _tile_stored(2, products + 16 * 32, 128);
+  if constexpr (query_tiles == 2) {
+    _tile_stored(1, products + 16, 128);
+    _tile_stored(3, products + 16 * 32 + 16, 128);
   }
 }
 
@@ -165,32 +181,23 @@ size_t select(const ScanArgs* args, size_t first, size_t rows, const float* prod
 
 template <size_t query_tiles>
 size_t scan_rows(const ScanArgs* args) {
-  const size_t d = args->d, count = chunks(d), stride = d * sizeof(uint16_t);
+  const size_t count = chunks(args->d), stride = args->d * sizeof(uint16_t);
   const char* packed = static_cast<const char*>(args->packed);
+  const char* base = static_cast<const char*>(args->rows_data);
+  const RowTiles tiles = args->staged ? RowTiles{base, count * tile_bytes, tile_bytes, 64}
+                                      : RowTiles{base, tile_rows * stride, tile_k * sizeof(uint16_t), stride};
   float* products = static_cast<float*>(args->scratch);
-  uint16_t* copy = reinterpret_cast<uint16_t*>(static_cast<char*>(args->scratch) + 4 * tile_bytes);
   size_t found = 0;
   for (size_t row = 0; row < args->rows; row += scan_block_rows) {
     const size_t rows = args->rows - row < scan_block_rows ? args->rows - row : scan_block_rows;
-    if (rows > tile_rows && row + scan_block_rows <= args->rows_readable) {
-      multiply<2, query_tiles>(args->hi + row * d, stride, packed, count, products);
-    } else {
-      for (size_t part = 0; part < rows; part += tile_rows) {
-        const uint16_t* hi = args->hi + (row + part) * d;
-        if (row + part + tile_rows > args->rows_readable) {
-          memcpy(copy, hi, (rows - part) * stride);
-          hi = copy;
-        }
-        multiply<1, query_tiles>(hi, stride, packed, count, products + part * 32);
-      }
-    }
+    multiply<query_tiles>(tiles, row / tile_rows, packed, count, products);
     found = select<query_tiles>(args, row, rows, products, found);
   }
   return found;
 }
 
 size_t scan(const ScanArgs* args) {
-  configure();
+  _tile_loadconfig(&tile_config);
   const size_t found = args->nq <= 16 ? scan_rows<1>(args) : scan_rows<2>(args);
   _tile_release();
   return found;
@@ -198,6 +205,7 @@ size_t scan(const ScanArgs* args) {
 
 }  // namespace
 
-const ScanKernels scan_amx = {tile, true, prepared_bytes, prepare, packed_bytes, scratch_bytes, pack, scan};
+const ScanKernels scan_amx = {tile, true, prepared_bytes, prepare, packed_bytes, staged_bytes,
+                              stage, direct, pack, scan};
 
 }  // namespace ivf::detail::cpu

@@ -189,7 +189,20 @@ constexpr size_t row_group = 6;  // 6 rows x 2 vectors = 12 accumulators of 16 r
 
 size_t prepared_bytes(size_t d) { return d * sizeof(float); }
 size_t packed_bytes(size_t d) { return tile * d * sizeof(float); }
-size_t scratch_bytes(size_t d) { return row_group * (d + 8) * sizeof(float); }
+size_t staged_stride(size_t d) { return (d + 7) / 8 * 8; }
+size_t staged_bytes(size_t d) { return staged_stride(d) * sizeof(float); }
+bool direct(const uint16_t*, size_t) { return false; }
+
+void stage(const uint16_t* hi, size_t rows, size_t d, void* staged) {
+  for (size_t r = 0; r < rows; ++r) {
+    float* out = static_cast<float*>(staged) + r * staged_stride(d);
+    for (size_t i = 0; i < d; i += 8) {
+      const uint16_t* x = hi + r * d + i;
+      const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(d - i >= 8 ? load8(x) : load_part(x, d - i)), 16);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), bits);
+    }
+  }
+}
 
 void prepare(const float* query, size_t d, void* prepared) { memcpy(prepared, query, d * sizeof(float)); }
 
@@ -219,20 +232,8 @@ unsigned lane_mask(size_t nq, size_t first) {
 
 template <size_t group, size_t vectors>
 size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
-  const size_t d = args->d, stride = d + 8;
-  float* expanded = static_cast<float*>(args->scratch);
-  for (size_t r = 0; r < group; ++r) {
-    const uint16_t* x = args->hi + (first + r) * d;
-    size_t i = 0;
-    for (; i + 8 <= d; i += 8) {
-      const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(load8(x + i)), 16);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(expanded + r * stride + i), bits);
-    }
-    if (i < d) {
-      const __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(load_part(x + i, d - i)), 16);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(expanded + r * stride + i), bits);
-    }
-  }
+  const size_t d = args->d, stride = staged_stride(d);
+  const float* rows = static_cast<const float*>(args->rows_data) + first * stride;
   __m256 sums[group][vectors];
   for (size_t r = 0; r < group; ++r) {
     for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm256_setzero_ps();
@@ -242,7 +243,7 @@ size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
     __m256 q[vectors];
     for (size_t v = 0; v < vectors; ++v) q[v] = _mm256_loadu_ps(queries + i * tile + v * 8);
     for (size_t r = 0; r < group; ++r) {
-      const __m256 x = _mm256_broadcast_ss(expanded + r * stride + i);
+      const __m256 x = _mm256_broadcast_ss(rows + r * stride + i);
       for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm256_fmadd_ps(x, q[v], sums[r][v]);
     }
   }
@@ -274,6 +275,7 @@ size_t scan(const ScanArgs* args) { return args->nq <= 8 ? scan_rows<1>(args) : 
 }  // namespace
 
 const RowKernels rows_avx2 = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_avx2 = {tile, false, prepared_bytes, prepare, packed_bytes, scratch_bytes, pack, scan};
+const ScanKernels scan_avx2 = {tile, false, prepared_bytes, prepare, packed_bytes, staged_bytes,
+                               stage, direct, pack, scan};
 
 }  // namespace ivf::detail::cpu

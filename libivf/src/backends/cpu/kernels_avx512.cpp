@@ -155,7 +155,7 @@ void refine(const RefineArgs* args) {
 
 // ---------------------------------------------------------------------------------------------- scan
 //
-// Queries are packed k-major, 32 lanes a dimension: packed[k][32]. A group of rows is expanded to float32 once, then every
+// Queries are packed k-major, 32 lanes a dimension: packed[k][32]. Rows are staged as float32, and every
 // dimension broadcasts one value a row against the two query vectors. The sum of a lane is a chain of d fused additions:
 // its error is within the bound gamma_d = d * 2^-24 of docs/numerics.md.
 
@@ -164,7 +164,19 @@ constexpr size_t row_group = 12;  // 12 rows x 2 vectors = 24 accumulators of 32
 
 size_t prepared_bytes(size_t d) { return d * sizeof(float); }
 size_t packed_bytes(size_t d) { return tile * d * sizeof(float); }
-size_t scratch_bytes(size_t d) { return row_group * (d + 16) * sizeof(float); }
+size_t staged_stride(size_t d) { return (d + 15) / 16 * 16; }
+size_t staged_bytes(size_t d) { return staged_stride(d) * sizeof(float); }
+bool direct(const uint16_t*, size_t) { return false; }
+
+void stage(const uint16_t* hi, size_t rows, size_t d, void* staged) {
+  for (size_t r = 0; r < rows; ++r) {
+    float* out = static_cast<float*>(staged) + r * staged_stride(d);
+    for (size_t i = 0; i < d; i += 16) {
+      const __m256i x = _mm256_maskz_loadu_epi16(lanes_below(d, i), hi + r * d + i);
+      _mm512_storeu_si512(out + i, _mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+    }
+  }
+}
 
 void prepare(const float* query, size_t d, void* prepared) { memcpy(prepared, query, d * sizeof(float)); }
 
@@ -179,16 +191,8 @@ void pack(const void* const* prepared, size_t nq, size_t d, void* packed) {
 // `vectors` of 16 queries against `group` rows from row `first` on.
 template <size_t group, size_t vectors>
 size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
-  const size_t d = args->d, stride = d + 16;
-  float* expanded = static_cast<float*>(args->scratch);
-  for (size_t r = 0; r < group; ++r) {
-    const uint16_t* x = args->hi + (first + r) * d;
-    for (size_t i = 0; i < d; i += 16) {
-      const __mmask16 live = lanes_below(d, i);
-      const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(live, x + i)), 16);
-      _mm512_storeu_si512(expanded + r * stride + i, bits);
-    }
-  }
+  const size_t d = args->d, stride = staged_stride(d);
+  const float* rows = static_cast<const float*>(args->rows_data) + first * stride;
   __m512 sums[group][vectors];
   for (size_t r = 0; r < group; ++r) {
     for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_setzero_ps();
@@ -198,7 +202,7 @@ size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
     __m512 q[vectors];
     for (size_t v = 0; v < vectors; ++v) q[v] = _mm512_loadu_ps(queries + i * tile + v * 16);
     for (size_t r = 0; r < group; ++r) {
-      const __m512 x = _mm512_set1_ps(expanded[r * stride + i]);
+      const __m512 x = _mm512_set1_ps(rows[r * stride + i]);
       for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_fmadd_ps(x, q[v], sums[r][v]);
     }
   }
@@ -228,6 +232,7 @@ size_t scan(const ScanArgs* args) { return args->nq <= 16 ? scan_rows<1>(args) :
 }  // namespace
 
 const RowKernels rows_avx512 = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_avx512 = {tile, false, prepared_bytes, prepare, packed_bytes, scratch_bytes, pack, scan};
+const ScanKernels scan_avx512 = {tile, false, prepared_bytes, prepare, packed_bytes, staged_bytes,
+                                 stage, direct, pack, scan};
 
 }  // namespace ivf::detail::cpu

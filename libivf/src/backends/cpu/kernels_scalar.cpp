@@ -77,7 +77,9 @@ constexpr size_t tile = 8;
 
 size_t prepared_bytes(size_t d) { return d * sizeof(float); }
 size_t packed_bytes(size_t d) { return tile * d * sizeof(float); }
-size_t scratch_bytes(size_t) { return 64; }
+size_t staged_bytes(size_t d) { return d * sizeof(uint16_t); }
+void stage(const uint16_t* hi, size_t rows, size_t d, void* staged) { memcpy(staged, hi, rows * d * sizeof(uint16_t)); }
+bool direct(const uint16_t*, size_t) { return true; }
 
 void prepare(const float* query, size_t d, void* prepared) { memcpy(prepared, query, d * sizeof(float)); }
 
@@ -91,7 +93,7 @@ size_t scan(const ScanArgs* args) {
   const size_t d = args->d;
   size_t found = 0;
   for (size_t r = 0; r < args->rows; ++r) {
-    const uint16_t* x = args->hi + r * d;
+    const uint16_t* x = static_cast<const uint16_t*>(args->rows_data) + r * d;
     const size_t block = r / scan_block_rows;
     for (size_t q = 0; q < args->nq; ++q) {
       const float* y = queries + q * d;
@@ -110,6 +112,7 @@ size_t scan(const ScanArgs* args) {
 }  // namespace
 
 const RowKernels rows_scalar = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_scalar = {tile, false, prepared_bytes, prepare, packed_bytes, scratch_bytes, pack, scan};
+const ScanKernels scan_scalar = {tile, false, prepared_bytes, prepare, packed_bytes, staged_bytes,
+                                 stage, direct, pack, scan};
 
 }  // namespace ivf::detail::cpu

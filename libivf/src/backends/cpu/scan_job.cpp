@@ -21,6 +21,8 @@ constexpr std::uint64_t rows_per_task = 8192;
 // Rows of a first look while a query's threshold is still open: enough for a useful k-th value, few enough that not much
 // is kept in vain.
 constexpr std::size_t opening_rows = 64;
+// A slice of staged rows stays in the second-level cache beside the packed queries.
+constexpr std::size_t staged_bytes_max = std::size_t{256} << 10;
 
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
@@ -61,7 +63,10 @@ void AlignedBuffer::Free::operator()(char* p) const noexcept { std::free(p); }
 struct ScanJob::Workspace {
   Workspace(const Kernels& kernels, std::size_t d)
       : packed(tiles_per_task * kernels.scan->packed_bytes(d)),
-        scratch(kernels.scan->scratch_bytes(d)),
+        scratch(scan_scratch_bytes),
+        slice_rows(std::clamp<std::size_t>(staged_bytes_max / kernels.scan->staged_bytes(d) / scan_block_rows * scan_block_rows,
+                                           scan_block_rows, scan_rows_max)),
+        staged(slice_rows * kernels.scan->staged_bytes(d)),
         packed_stride(kernels.scan->packed_bytes(d)),
         dots(scan_rows_max * kernels.scan->tile + 16),
         tags(scan_rows_max * kernels.scan->tile + 16),
@@ -77,6 +82,8 @@ struct ScanJob::Workspace {
     alignas(64) float kappa[max_tile];
   };
   AlignedBuffer packed, scratch;
+  std::size_t slice_rows;  ///< Rows that are staged together.
+  AlignedBuffer staged;
   std::size_t packed_stride;
   std::vector<float> dots;
   std::vector<std::uint32_t> tags;
@@ -248,8 +255,8 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
     const std::uint64_t from = std::max(position, task.first_row), to = std::min(position + size, last_row);
     if (from < to) {
       const double rho = segment.residuals.empty() ? 0x1p-8 : static_cast<double>(segment.residuals[task.list]);
-      for (std::uint64_t row = from; row < to; row += scan_rows_max) {
-        const std::uint64_t stop = std::min<std::uint64_t>(row + scan_rows_max, to);
+      for (std::uint64_t row = from; row < to; row += work.slice_rows) {
+        const std::uint64_t stop = std::min<std::uint64_t>(row + work.slice_rows, to);
         scan_slice(segment, segment_start_[s], begin + (row - position), begin + (stop - position), row, rho, work);
       }
     }
@@ -275,6 +282,14 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
     work.block_slops[block] = !comparable ? infinity : corpus_.inner_product ? 0.0f : largest * 0x1p-21f;
   }
 
+  const std::uint16_t* hi = segment.planes.hi.data() + begin * d;
+  const bool staged = rows % scan_block_rows != 0 || !kernels_.scan->direct(hi, d);
+  const std::size_t row_bytes = staged ? kernels_.scan->staged_bytes(d) : d * sizeof(std::uint16_t);
+  const char* rows_data = reinterpret_cast<const char*>(hi);
+  if (staged) {
+    kernels_.scan->stage(hi, rows, d, work.staged.data());
+    rows_data = work.staged.data();
+  }
   for (std::size_t i = 0; i < work.tile_count; ++i) {
     auto& tile = work.tiles[i];
     tile.open = false;
@@ -293,9 +308,9 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
     std::size_t row = 0;
     while (row < rows) {
       const std::size_t step = std::min(rows - row, tile.open ? opening_rows : std::size_t{scan_rows_max});
-      const ScanArgs args{segment.planes.hi.data() + (begin + row) * d,
+      const ScanArgs args{rows_data + row * row_bytes,
+                          staged,
                           step,
-                          static_cast<std::size_t>(segment.rows - begin - row),
                           d,
                           work.packed.data() + i * work.packed_stride,
                           tile.count,
