@@ -49,26 +49,24 @@ class IdSource {
 
 class Add final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description(
+  void define(OptionSet& options) override {
+    options.describe(
         "Add vectors to an index. They are read in batches, whatever their number, and become visible all at once at "
         "the "
-        "end: an add that fails or is killed at any moment leaves the index as it was.");
-    add_argument(app, "INDEX", index_, "Index file made by `ivf train`");
-    add_argument(app, "DATA", data_, "Vectors to add");
-    const char* group = "Input options";
-    add_text(app, "--ids", ids_, "FILE",
-             "Ids of the rows: integers, one a row [default: count on from the number of rows]")
-        ->group(group);
-    add_row_range(app, range_, group);
-    add_count(app, "--batch", batch_, "N", "Rows to read at a time [default: what fits --max-memory]", 1, 1u << 30)
-        ->group(group);
-    app.footer(R"(Examples:
+        "end: an add that fails or is killed at any moment leaves the index as it was.",
+        R"(Examples:
   ivf add sift.ivf sift.hdf5
   ivf add base.ivf part2.fvecs --ids part2-ids.npy
   ivf add base.ivf base.fvecs --start 1M --count 500k
   zstdcat base.fvecs.zst | ivf add base.ivf -
 )");
+    options.argument("INDEX", index_, "Index file made by `ivf train`");
+    options.argument("DATA", data_, "Vectors to add");
+    options.group("Input options");
+    options.text("--ids", ids_, "FILE", "Ids of the rows: integers, one a row")
+        .shows("count on from the number of rows");
+    options.row_range(range_);
+    options.count("--batch", batch_, "N", "Rows to read at a time", 1, 1u << 30).shows("what fits --max-memory");
   }
 
   int run(Context& context) override {

@@ -5,8 +5,6 @@
 #include <memory>
 #include <span>
 
-#include <CLI/CLI.hpp>
-
 #include "console.h"
 #include "options.h"
 
@@ -25,7 +23,7 @@ struct Context {
 class Command {
  public:
   virtual ~Command() = default;
-  virtual void define(CLI::App& app) = 0;
+  virtual void define(OptionSet& options) = 0;
   virtual int run(Context& context) = 0;
 };
 

@@ -19,35 +19,34 @@ constexpr std::size_t batch_bytes = std::size_t{4} << 20;
 
 class Convert final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description(
+  void define(OptionSet& options) override {
+    options.describe(
         "Convert vectors (or ids) between file formats, in bounded memory. Values are kept exactly: one that the new "
         "type "
-        "cannot hold is refused with its row and column.");
-    add_argument(app, "IN", in_, "What to read");
-    add_argument(app, "OUT", out_, "What to write");
-    const char* group = "Conversion options";
-    add_row_range(app, range_, group);
-    app.add_flag("--normalize", normalize_, "Scale each row to length 1, as cosine indexes do")->group(group);
-    add_choice<std::optional<Element>, Element>(app, "--type", type_, "TYPE",
-                                                "Element type of .npy and .h5: f32 f64 f16 u8 i8 i32 i64 "
-                                                "[default: as in IN]",
-                                                {{"f32", Element::f32},
-                                                 {"f64", Element::f64},
-                                                 {"f16", Element::f16},
-                                                 {"u8", Element::u8},
-                                                 {"i8", Element::i8},
-                                                 {"i32", Element::i32},
-                                                 {"i64", Element::i64}})
-        ->group(group);
-    add_force(app, force_, group);
-    app.footer(R"(Examples:
+        "cannot hold is refused with its row and column.",
+        R"(Examples:
   ivf convert sift.hdf5:train base.fvecs
   ivf convert base.fvecs first.npy --count 10k
   ivf convert mnist.hdf5 mnist.u8bin
   ivf convert base.fvecs - --normalize | zstd > base.fvecs.zst
   ivf convert gaussian:n=100000,d=128,seed=7 random.fvecs
 )");
+    options.argument("IN", in_, "What to read");
+    options.argument("OUT", out_, "What to write");
+    options.group("Conversion options");
+    options.row_range(range_);
+    options.flag("--normalize", normalize_, "Scale each row to length 1, as cosine indexes do");
+    options
+        .choice<Element>("--type", type_, "TYPE", "Element type of .npy and .h5: f32 f64 f16 u8 i8 i32 i64",
+                         {{"f32", Element::f32},
+                          {"f64", Element::f64},
+                          {"f16", Element::f16},
+                          {"u8", Element::u8},
+                          {"i8", Element::i8},
+                          {"i32", Element::i32},
+                          {"i64", Element::i64}})
+        .shows("that of IN");
+    options.force(force_);
   }
 
   int run(Context& context) override {

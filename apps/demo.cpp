@@ -16,33 +16,31 @@ namespace {
 
 class Demo final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description(
+  void define(OptionSet& options) override {
+    options.describe(
         "Make vectors, train an index on them, add them, search it and, with --verify, hold the results against an "
         "exact "
-        "search. Everything stays in memory; each step is printed with its time and the command that does it on "
-        "files.");
-    const char* group = "Demo options";
-    add_count(app, "--nb", nb_, "N", "Rows", 1, 1u << 30)->default_str("100000")->group(group);
-    add_count(app, "--nq", nq_, "N", "Queries", 1, 1u << 30)->default_str("1000")->group(group);
-    add_count(app, "--dim", dim_, "N", "Dimensions", 1, 65'536)->default_str("64")->group(group);
-    add_count(app, "--nlist", nlist_, "N", "Lists", 1, 1u << 20)->default_str("256")->group(group);
-    add_count(app, "--nprobe", nprobe_, "N", "Lists to scan for each query", 1)->default_str("16")->group(group);
-    add_count(app, "-k", k_, "N", "Neighbours of each query", 1, 16'384)->default_str("10")->group(group);
-    add_metric(app, metric_, group);
-    add_count(app, "--seed", seed_, "N", "Seed of every random choice", 0, std::numeric_limits<std::uint64_t>::max())
-        ->default_str("1234")
-        ->group(group);
-    app.add_flag("--verify", verify_, "Compare with an exact search: report recall@k, fail when a distance differs")
-        ->group(group);
-    add_value(app, "--min-recall", min_recall_, "R", "Exit code 4 when recall@k is below R (0 to 1)",
-              [](std::string_view option, std::string_view text) { return parse_number(option, text, 0, 1); })
-        ->group(group);
-    app.footer(R"(Examples:
+        "search. Everything stays in memory; each step is printed with its time and the command that does it on files.",
+        R"(Examples:
   ivf demo --verify
   ivf demo --nb 1M --dim 128 --nlist 1024 --nprobe 32 --verify
   ivf demo --verify --min-recall 0.9 --json
 )");
+    options.group("Demo options");
+    options.count("--nb", nb_, "N", "Rows", 1, 1u << 30).shows("100000");
+    options.count("--nq", nq_, "N", "Queries", 1, 1u << 30).shows("1000");
+    options.count("--dim", dim_, "N", "Dimensions", 1, 65'536).shows("64");
+    options.count("--nlist", nlist_, "N", "Lists", 1, 1u << 20).shows("256");
+    options.count("--nprobe", nprobe_, "N", "Lists to scan for each query", 1).shows("16");
+    options.count("-k", k_, "N", "Neighbours of each query", 1, 16'384).shows("10");
+    options
+        .choice<Metric>("--metric", metric_, "NAME", "How vectors compare: l2, ip or cosine",
+                        {{"l2", Metric::l2}, {"ip", Metric::ip}, {"cosine", Metric::cosine}})
+        .shows("l2");
+    options.seed(seed_);
+    options.flag("--verify", verify_,
+                 "Compare with an exact search: report recall@k; exit code 4 when a distance is wrong");
+    options.min_recall(min_recall_);
   }
 
   int run(Context& context) override {
@@ -55,12 +53,12 @@ class Demo final : public Command {
                {"nlist", nlist_},
                {"nprobe", nprobe_},
                {"topk", k_},
-               {"metric", metric_name(metric())},
+               {"metric", metric_name(metric_)},
                {"seed", seed_}};
     // Rows and queries are parts of one sequence: of the same clusters, and all different.
-    const std::vector<float> rows = generate(context, 0, nb_, "generate rows", "base.fvecs");
+    const std::vector<float> rows = generate(context, 0, nb_, "generate", "base.fvecs");
     const std::vector<float> queries = generate(context, nb_, nq_, "generate queries", "queries.fvecs");
-    IndexIVFFlat index(dim_, nlist_, metric());
+    IndexIVFFlat index(dim_, nlist_, metric_);
     train(context, index, MatrixView(rows.data(), nb_, dim_));
     add(context, index, MatrixView(rows.data(), nb_, dim_));
     const MatrixView query_view(queries.data(), nq_, dim_);
@@ -71,11 +69,10 @@ class Demo final : public Command {
   }
 
  private:
-  Metric metric() const { return metric_.value_or(Metric::l2); }
-
   /// One step: what was done, how long it took, and what does it on files.
   void step(const Context& context, const std::string& what, double milliseconds, const std::string& command) const {
-    if (!context.options.json) print_line(fmt::format("{:<34} {:>9}   {}", what, human_time(milliseconds), command));
+    if (!context.options.json)
+      print_line(fmt::format("{:<50} {:>10}\n  $ {}", what, human_time(milliseconds), command));
   }
 
   std::vector<float> generate(Context& context, std::uint64_t start, std::uint64_t count, const char* what,
@@ -91,7 +88,7 @@ class Demo final : public Command {
       done += reader->read(rows.data() + done * dim_, std::min<std::uint64_t>(count - done, 4096));
       context.console.progress("generating", done, count);
     }
-    step(context, fmt::format("{}: {} x {}", what, count, dim_), watch.milliseconds(),
+    step(context, fmt::format("{}: {} of {} dimensions", what, counted(count, "row"), dim_), watch.milliseconds(),
          fmt::format("ivf convert {} {} --start {} --count {}", source, file, start, count));
     return rows;
   }
@@ -104,9 +101,12 @@ class Demo final : public Command {
     const TrainReport report = index.train(rows, params);
     record_["train_ms"] = watch.milliseconds();
     record_["imbalance"] = report.imbalance;
-    step(context, fmt::format("train: {} lists, {}", nlist_, metric_name(metric())), watch.milliseconds(),
-         fmt::format("ivf train base.fvecs -o demo.ivf --nlist {} --metric {} --train-n {} --seed {}", nlist_,
-                     metric_name(metric()), nb_, seed_));
+    step(
+        context,
+        fmt::format("train: {}, {}, imbalance {:.3g}", counted(nlist_, "list"), metric_name(metric_), report.imbalance),
+        watch.milliseconds(),
+        fmt::format("ivf train base.fvecs -o demo.ivf --nlist {} --metric {} --train-n {} --seed {}", nlist_,
+                    metric_name(metric_), nb_, seed_));
   }
 
   void add(Context& context, IndexIVFFlat& index, MatrixView rows) {
@@ -133,22 +133,24 @@ class Demo final : public Command {
     record_["isa"] = found.stats.isa;
     record_["threads"] = found.stats.threads;
     record_["chosen_mode"] = mode_name(found.stats.chosen_mode);
-    step(context, fmt::format("search: nprobe {}, k {}", nprobe_, k_), milliseconds,
-         fmt::format("ivf search demo.ivf queries.fvecs --nprobe {} -k {}", nprobe_, k_));
+    step(context,
+         fmt::format("search: {}, k {}, {} a second", counted(nq_, "query", "queries"), k_,
+                     grouped(static_cast<std::uint64_t>(static_cast<double>(nq_) * 1000 / milliseconds))),
+         milliseconds, fmt::format("ivf search demo.ivf queries.fvecs --nprobe {} -k {}", nprobe_, k_));
     return found;
   }
 
   int verify(Context& context, const IndexIVFFlat& index, MatrixView queries, const SearchResult& found) {
     const Stopwatch watch;
     const SearchResult exact = index.search_exact(queries, params(context));
-    Verification verification(metric(), k_);
+    Verification verification(metric_, k_);
     verification.add(0, found, exact, nprobe_ == nlist_);
     const double milliseconds = watch.milliseconds();
     record_["exact_ms"] = milliseconds;
     record_["recall_at_k"] = verification.recall();
     record_["verified"] = verification.sound();
-    step(context, fmt::format("verify: recall@{} {:.4f}", k_, verification.recall()), milliseconds,
-         fmt::format("ivf search demo.ivf queries.fvecs --nprobe {} -k {} --verify", nprobe_, k_));
+    step(context, fmt::format("verify: recall@{} {:.4f} against an exact search", k_, verification.recall()),
+         milliseconds, fmt::format("ivf search demo.ivf queries.fvecs --nprobe {} -k {} --verify", nprobe_, k_));
     if (!verification.sound()) {
       context.console.error(verification.complaint());
       return exit_check_failed;
@@ -162,7 +164,7 @@ class Demo final : public Command {
   }
 
   std::uint64_t nb_ = 100'000, nq_ = 1000, dim_ = 64, nlist_ = 256, nprobe_ = 16, k_ = 10, seed_ = 1234;
-  std::optional<Metric> metric_;
+  Metric metric_ = Metric::l2;
   std::optional<double> min_recall_;
   bool verify_ = false;
   Json record_;

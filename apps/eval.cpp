@@ -36,23 +36,20 @@ class NearestMeter {
 
 class Eval final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description(
+  void define(OptionSet& options) override {
+    options.describe(
         "Measure the recall of a result file: recall@k, the share of the k true neighbours that are among the first k "
-        "results, and 1-recall@k, how often the nearest of all is among them.");
-    add_argument(app, "RESULT", result_, "Ids that `ivf search` wrote (.ivecs .ibin .npy .h5 .jsonl .tsv)");
-    const char* group = "Evaluation options";
-    add_text(app, "--truth", truth_, "FILE", "True neighbours (`neighbors` of an HDF5 file)")->required()->group(group);
-    add_count(app, "-k", k_, "N", "Neighbours to compare [default: 1, 10, 100 as far as both files reach]", 1)
-        ->group(group);
-    add_value(app, "--min-recall", min_recall_, "R", "Exit code 4 when recall@k is below R (0 to 1)",
-              [](std::string_view option, std::string_view text) { return parse_number(option, text, 0, 1); })
-        ->group(group);
-    app.footer(R"(Examples:
+        "results, and 1-recall@k, how often the nearest of all is among them.",
+        R"(Examples:
   ivf eval ids.ivecs --truth sift.hdf5
   ivf eval ids.jsonl --truth truth.ivecs -k 10 --min-recall 0.98
   ivf search base.ivf q.npy -k 10 | ivf eval - --truth truth.npy -k 10 --json
 )");
+    options.argument("RESULT", result_, "Ids that `ivf search` wrote (.ivecs .ibin .npy .h5 .jsonl .tsv; - is .tsv)");
+    options.group("Evaluation options");
+    options.text("--truth", truth_, "FILE", "True neighbours (`neighbors` of an HDF5 file)").required();
+    options.count("-k", k_, "N", "Neighbours to compare", 1).shows("1, 10 and 100, as far as both files reach");
+    options.min_recall(min_recall_);
   }
 
   int run(Context& context) override {

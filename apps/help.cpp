@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include <CLI/CLI.hpp>
+
 #include "command.h"
 
 namespace ivf::cli {
@@ -10,6 +12,9 @@ namespace {
 
 constexpr std::size_t page_width = 80;
 constexpr std::size_t text_column = 26;
+
+/// Stands for a space at which a line is not broken.
+constexpr char hard_space = '\1';
 
 /// Wraps text at the page's width; lines after the first start at `indent`.
 std::string wrap(const std::string& text, std::size_t indent) {
@@ -31,6 +36,7 @@ std::string wrap(const std::string& text, std::size_t indent) {
     column += word.size();
     at = end + 1;
   }
+  std::replace(out.begin(), out.end(), hard_space, ' ');
   return out;
 }
 
@@ -52,7 +58,12 @@ std::string option_line(const CLI::Option* option) {
   for (std::size_t i = 0; i < longs.size(); ++i) left += (i ? ", --" : "--") + longs[i];
   if (option->get_items_expected_max() > 0 && !option->get_type_name().empty()) left += " " + option->get_type_name();
   std::string text = option->get_description();
-  if (!option->get_default_str().empty()) text += " [default: " + option->get_default_str() + "]";
+  std::string value = option->get_default_str();
+  if (!value.empty()) {
+    value = "[default: " + value + "]";
+    if (value.size() <= page_width - text_column) std::replace(value.begin(), value.end(), ' ', hard_space);
+    text += " " + value;
+  }
   return entry(left, text);
 }
 

@@ -36,14 +36,14 @@ std::vector<Bin> histogram(const std::vector<std::uint64_t>& sizes) {
 
 class Info final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description("Show what an index holds: parameters, rows, the sizes of its lists, and its sections with -v.");
-    add_argument(app, "INDEX", index_, "Index file");
-    app.footer(R"(Examples:
+  void define(OptionSet& options) override {
+    options.describe("Show what an index holds: parameters, rows, the sizes of its lists, and its sections with -v.",
+                     R"(Examples:
   ivf info sift.ivf
   ivf info sift.ivf -v
   ivf info sift.ivf --json | jq .imbalance
 )");
+    options.argument("INDEX", index_, "Index file");
   }
 
   int run(Context& context) override {

@@ -1,9 +1,12 @@
 // The ivf executable: chooses the subcommand and turns what happens into messages and exit codes.
 
+#include <algorithm>
 #include <csignal>
 #include <exception>
 #include <map>
 #include <new>
+
+#include <CLI/CLI.hpp>
 
 #include "command.h"
 #include "help.h"
@@ -47,17 +50,18 @@ int run_command(Context& context, int argc, char** argv) {
   program.option_defaults()->group("Options");
   program.set_help_flag("-h,--help", "Show help")->group("Options");
   program.set_version_flag("-V,--version", version_text, "Show version, commit and compiler")->group("Options");
-  add_common_options(program, context.options);
+  OptionSet(program).common(context.options);
   program.require_subcommand(1);
   program.footer(program_footer);
 
   std::map<const CLI::App*, std::unique_ptr<Command>> commands;
   for (const CommandEntry& item : command_table()) {
     CLI::App* app = program.add_subcommand(item.name);
-    app->set_help_flag("-h,--help", "Show this help")->group("Common options");
+    OptionSet options(*app);
     auto command = item.make();
-    command->define(*app);
-    add_common_options(*app, context.options);
+    command->define(options);
+    options.common(context.options);
+    app->set_help_flag("-h,--help", "Show this help")->group("Common options");
     commands.emplace(app, std::move(command));
   }
 

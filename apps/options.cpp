@@ -1,24 +1,14 @@
 #include "options.h"
 
-#include <charconv>
-#include <cmath>
+#include <CLI/CLI.hpp>
 
 namespace ivf::cli {
 namespace {
 
-/// Splits the digits in front from the rest.
-std::optional<std::uint64_t> leading_number(std::string_view text, std::string_view& rest) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end == text.data()) return {};
-  rest = std::string_view(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  return value;
-}
-
-std::optional<std::uint64_t> times(std::uint64_t value, std::uint64_t factor) {
-  std::uint64_t product = 0;
-  if (__builtin_mul_overflow(value, factor, &product)) return {};
-  return product;
+/// The name that messages call an option by: the long one where there is one.
+std::string name_of(const std::string& names) {
+  const auto comma = names.rfind(',');
+  return comma == std::string::npos ? names : names.substr(comma + 1);
 }
 
 }  // namespace
@@ -31,104 +21,73 @@ RunOptions CommonOptions::run(Progress progress) const {
   return options;
 }
 
-std::string option_name(const std::string& names) {
-  const auto comma = names.rfind(',');
-  return comma == std::string::npos ? names : names.substr(comma + 1);
+OptionSet::Option& OptionSet::Option::shows(const char* value) {
+  option_->default_str(value);
+  return *this;
 }
 
-std::uint64_t parse_count(std::string_view option, std::string_view text, std::uint64_t min, std::uint64_t max) {
-  std::string_view suffix;
-  std::optional<std::uint64_t> value = leading_number(text, suffix);
-  if (value) {
-    if (suffix == "k" || suffix == "K") {
-      value = times(*value, 1'000);
-    } else if (suffix == "M") {
-      value = times(*value, 1'000'000);
-    } else if (suffix == "G") {
-      value = times(*value, 1'000'000'000);
-    } else if (!suffix.empty()) {
-      value.reset();
-    }
-  }
-  if (!value) misuse("{}: '{}' is not a whole number (k, M and G may follow it: 10k is 10000)", option, text);
-  if (*value < min) misuse("{}: {} is too small, the least is {}", option, text, min);
-  if (*value > max) misuse("{}: {} is too large, the most is {}", option, text, max);
-  return *value;
+OptionSet::Option& OptionSet::Option::required() {
+  option_->required();
+  return *this;
 }
 
-std::uint64_t parse_bytes(std::string_view option, std::string_view text) {
-  std::string_view suffix;
-  std::optional<std::uint64_t> value = leading_number(text, suffix);
-  if (value && !suffix.empty()) {
-    static constexpr std::string_view letters = "KMGT";
-    const auto power = letters.find(suffix.front() == 'k' ? 'K' : suffix.front());
-    const std::string_view tail = suffix.substr(1);
-    if (power == std::string_view::npos || (!tail.empty() && tail != "B" && tail != "iB")) {
-      value.reset();
-    } else {
-      value = times(*value, std::uint64_t{1} << (10 * (power + 1)));
-    }
-  }
-  if (!value) misuse("{}: '{}' is not a size: write bytes or a number with K, M, G or T, as in 512M", option, text);
-  if (*value < (1u << 20)) misuse("{}: {} is too small, the least is 1M", option, text);
-  return *value;
+void OptionSet::describe(const char* description, const char* examples) {
+  app_.description(description);
+  app_.footer(examples);
 }
 
-double parse_number(std::string_view option, std::string_view text, double min, double max) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) {
-    misuse("{}: '{}' is not a number", option, text);
-  }
-  if (value < min || value > max) misuse("{}: {} is not between {} and {}", option, text, min, max);
-  return value;
+void OptionSet::argument(const char* name, std::string& target, const char* text) {
+  app_.add_option_function<std::string>(
+          name, [&target](const std::string& value) { target = value; }, text)
+      ->required();
 }
 
-std::string parse_device(std::string_view option, std::string_view text) {
-  const auto colon = text.find(':');
-  const std::string_view kind = text.substr(0, colon);
-  const bool known = kind == "cpu" || kind == "cuda" || kind == "rocm" || kind == "dml";
-  if (!known) misuse("{}: '{}' is not one of cpu, cuda[:N], rocm[:N], dml[:N]", option, text);
-  if (colon != std::string_view::npos) {
-    if (kind == "cpu") misuse("{}: cpu takes no number: use --threads to say how much of it", option);
-    parse_count(option, text.substr(colon + 1), 0, 1023);
-  }
-  if (kind != "cpu") misuse("{}: this build has no module for '{}': it runs on cpu only", option, kind);
-  return std::string(text);
+void OptionSet::flag(const char* names, bool& target, const char* text) {
+  app_.add_flag(names, target, text)->group(group_);
 }
 
-void add_common_options(CLI::App& app, CommonOptions& options) {
-  const char* group = "Common options";
-  add_value(app, "--device", options.device, "DEVICE", "Where to compute: cpu, cuda[:N], rocm[:N] or dml[:N]",
-            parse_device)
-      ->default_str("cpu")
-      ->group(group);
-  add_value(app, "--threads", options.threads, "N", "Threads to use [default: all that the process may use]",
-            [](std::string_view option, std::string_view text) {
-              return static_cast<unsigned>(parse_count(option, text, 0, 4096));
-            })
-      ->group(group);
-  add_value(app, "--max-memory", options.max_memory, "SIZE", "Cap of the working memory, as in 512M or 2G", parse_bytes)
-      ->default_str("1G")
-      ->group(group);
-  app.add_flag("--json", options.json, "Print the summary as one JSON object on stdout")->group(group);
-  app.add_flag("-q,--quiet", options.quiet, "Only errors on stderr")->group(group);
-  app.add_flag("-v,--verbose", options.verbose, "Say more on stderr")->group(group);
-  app.add_flag("--no-progress", options.no_progress, "No progress bar")->group(group);
+OptionSet::Option OptionSet::value(const char* names, const char* type, const char* text,
+                                   std::function<void(std::string_view option, std::string_view value)> read) {
+  auto take = [read = std::move(read), name = name_of(names)](const std::string& value) { read(name, value); };
+  return Option(app_.add_option_function<std::string>(names, take, text)->type_name(type)->take_last()->group(group_));
 }
 
-void add_row_range(CLI::App& app, RowRange& range, const char* group) {
-  add_count(app, "--start", range.start, "N", "First row to read, from 0")->default_str("0")->group(group);
-  add_count(app, "--count", range.count, "N", "Rows to read at most [default: all]")->group(group);
+void OptionSet::row_range(RowRange& range) {
+  count("--start", range.start, "N", "First row to read, from 0").shows("0");
+  count("--count", range.count, "N", "Rows to read at most").shows("all");
 }
 
-void add_metric(CLI::App& app, std::optional<Metric>& metric, const char* group) {
-  add_choice<std::optional<Metric>, Metric>(
-      app, "--metric", metric, "NAME",
-      "How vectors compare: l2, ip or cosine [default: what an HDF5 file's attribute "
-      "`distance` says, else l2]",
-      {{"l2", Metric::l2}, {"ip", Metric::ip}, {"cosine", Metric::cosine}})
-      ->group(group);
+void OptionSet::metric(std::optional<Metric>& metric) {
+  choice<Metric>("--metric", metric, "NAME", "How vectors compare: l2, ip or cosine",
+                 {{"l2", Metric::l2}, {"ip", Metric::ip}, {"cosine", Metric::cosine}})
+      .shows("the attribute `distance` of an HDF5 file, else l2");
+}
+
+void OptionSet::force(bool& force) { flag("-f,--force", force, "Replace an output that exists"); }
+
+void OptionSet::seed(std::uint64_t& seed) {
+  count("--seed", seed, "N", "Seed of every random choice", 0, UINT64_MAX).shows("1234");
+}
+
+void OptionSet::min_recall(std::optional<double>& recall) {
+  number("--min-recall", recall, "R", "Exit code 4 when recall@k is below R (0 to 1)", 0, 1);
+}
+
+void OptionSet::common(CommonOptions& options) {
+  group("Common options");
+  value("--device", "DEVICE", "Where to compute: cpu, cuda[:N], rocm[:N] or dml[:N]",
+        [&options](std::string_view option, std::string_view text) { options.device = parse_device(option, text); })
+      .shows("cpu");
+  value("--threads", "N", "Threads to use", [&options](std::string_view option, std::string_view text) {
+    options.threads = static_cast<unsigned>(parse_count(option, text, 0, 4096));
+  }).shows("0, all that the process may use");
+  value("--max-memory", "SIZE", "Cap of the working memory, as in 512M or 2G",
+        [&options](std::string_view option, std::string_view text) { options.max_memory = parse_bytes(option, text); })
+      .shows("1G");
+  flag("--json", options.json, "Print the summary as one JSON object on stdout");
+  flag("-q,--quiet", options.quiet, "Only errors on stderr");
+  flag("-v,--verbose", options.verbose, "Say more on stderr");
+  flag("--no-progress", options.no_progress, "No progress bar");
 }
 
 const char* metric_name(Metric metric) noexcept {
@@ -141,10 +100,6 @@ const char* metric_name(Metric metric) noexcept {
       return "cosine";
   }
   return "unknown";
-}
-
-void add_force(CLI::App& app, bool& force, const char* group) {
-  app.add_flag("-f,--force", force, "Replace an output that exists")->group(group);
 }
 
 }  // namespace ivf::cli

@@ -44,67 +44,55 @@ void accumulate(SearchStats& total, const SearchStats& batch) {
 
 class Search final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description(
+  void define(OptionSet& options) override {
+    options.describe(
         "Find the k nearest rows of each query, or all rows within a radius. Results go to stdout: a table on a "
         "terminal, "
         "tab-separated lines (query, rank, id, distance) in a pipe. With -o they go to a file; with --truth, --verify "
         "or "
-        "--json a summary takes their place on stdout.");
-    add_argument(app, "INDEX", index_, "Index file made by `ivf train` and `ivf add`");
-    add_argument(app, "QUERIES", queries_, "Vectors to look up (`test` of an HDF5 file)");
-    const char* group = "Search options";
-    add_count(app, "-k", k_, "N", "Neighbours of each query", 1, most_k)->default_str("10")->group(group);
-    add_value(
-        app, "--radius", radius_, "R", "All rows with a distance below R (l2: squared) or an inner product above R",
-        [](std::string_view option, std::string_view text) { return parse_number(option, text, -3.4e38, 3.4e38); })
-        ->group(group);
-    add_count(app, "--nprobe", nprobe_, "N", "Lists to scan for each query; nlist is exact", 1)
-        ->default_str("16")
-        ->group(group);
-    add_count(app, "--max-codes", max_codes_, "N", "Rows to scan for each query at most, 0: no limit")
-        ->default_str("0")
-        ->group(group);
-    app.add_flag("--exact", exact_, "Scan all rows")->group(group);
-    add_choice(
-        app, "--search-mode", mode_, "MODE",
-        "How the work is organised: auto, matrix (by query) or csr (by list); results "
-        "are the same",
-        Choices<SearchMode>{{"auto", SearchMode::automatic}, {"matrix", SearchMode::matrix}, {"csr", SearchMode::csr}})
-        ->default_str("auto")
-        ->group(group);
-    add_row_range(app, range_, group);
-    group = "Output options";
-    add_text(app, "-o,--out", out_, "FILE",
-             "Where results go: .jsonl .tsv .txt .h5 gt:FILE (ids and distances), or .ivecs "
-             ".ibin .npy (ids); tsv:- jsonl:- table:- ivecs:- npy:- for a pipe")
-        ->group(group);
-    add_text(app, "--out-distances", out_distances_, "FILE", "Where distances go: .fvecs .fbin .npy")->group(group);
-    add_force(app, force_, group);
-    group = "Quality options";
-    add_text(app, "--truth", truth_, "FILE", "True neighbours (`neighbors` of an HDF5 file): report recall@k")
-        ->group(group);
-    app.add_flag("--verify", verify_,
-                 "Search exactly as well: report recall@k, and fail when a distance differs or when "
-                 "all lists are scanned and a result differs")
-        ->group(group);
-    add_value(app, "--min-recall", min_recall_, "R", "Exit code 4 when recall@k is below R (0 to 1)",
-              [](std::string_view option, std::string_view text) { return parse_number(option, text, 0, 1); })
-        ->group(group);
-    app.footer(R"(Examples:
+        "--json a summary takes their place on stdout.",
+        R"(Examples:
   ivf search sift.ivf sift.hdf5 --nprobe 32 --truth sift.hdf5
-  ivf search base.ivf queries.fvecs -k 100 -o ids.ivecs --out-distances dist.fvecs
+  ivf search base.ivf queries.fvecs -k 100 -o ids.ivecs --out-distances d.fvecs
   ivf search base.ivf queries.npy -k 1 | cut -f 1,3
   ivf search base.ivf queries.npy -o jsonl:- | jq -c .ids
-  ivf search base.ivf queries.fvecs --nprobe 64 --verify --min-recall 0.95 --json
+  ivf search base.ivf queries.fvecs --nprobe 64 --verify --min-recall 0.95
 )");
+    options.argument("INDEX", index_, "Index file made by `ivf train` and `ivf add`");
+    options.argument("QUERIES", queries_, "Vectors to look up (`test` of an HDF5 file)");
+    options.group("Search options");
+    options.count("-k", k_, "N", "Neighbours of each query", 1, most_k).shows("10");
+    options.number("--radius", radius_, "R",
+                   "All rows with a distance below R (l2: squared) or an inner product above R", -3.4e38, 3.4e38);
+    options.count("--nprobe", nprobe_, "N", "Lists to scan for each query; nlist is exact", 1).shows("16");
+    options.count("--max-codes", max_codes_, "N", "Rows to scan for each query at most; 0: no limit").shows("0");
+    options.flag("--exact", exact_, "Scan all rows");
+    options
+        .choice<SearchMode>("--search-mode", mode_, "MODE",
+                            "How the work is organised: auto, matrix (by query) or csr (by list); results are the same",
+                            {{"auto", SearchMode::automatic}, {"matrix", SearchMode::matrix}, {"csr", SearchMode::csr}})
+        .shows("auto");
+    options.row_range(range_);
+    options.group("Output options");
+    options.text(
+        "-o,--out", out_, "FILE",
+        "Where results go. Ids and distances: .tsv .jsonl .h5 gt:FILE; ids: .ivecs .ibin .npy; to a pipe: tsv:- "
+        "jsonl:- table:- ivecs:- npy:-");
+    options.text("--out-distances", out_distances_, "FILE",
+                 "Where distances go, when ids go elsewhere: .fvecs .fbin .npy");
+    options.force(force_);
+    options.group("Quality options");
+    options.text("--truth", truth_, "FILE", "True neighbours (`neighbors` of an HDF5 file): report recall@k");
+    options.flag("--verify", verify_,
+                 "Compare with an exact search: report recall@k; exit code 4 when a distance is wrong");
+    options.min_recall(min_recall_);
   }
 
   int run(Context& context) override {
     check_options();
     const bool summary_only = !truth_.empty() || verify_ || context.options.json;
     const bool any_output = !out_.empty() || !out_distances_.empty();
-    if (!any_output && !summary_only) out_ = "-";
+    if (!any_output && !summary_only) out_.push_back('-');
     results_on_stdout_ =
         (!out_.empty() && output(out_).pipe()) || (!out_distances_.empty() && output(out_distances_).pipe());
     cut_table_ = out_ == "-" && stdout_is_terminal();

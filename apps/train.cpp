@@ -24,41 +24,12 @@ std::uint64_t default_sample(std::uint64_t nlist) {
 
 class Train final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description(
+  void define(OptionSet& options) override {
+    options.describe(
         "Learn centroids by k-means from a sample of the data, and create an index that holds them and no rows yet. "
-        "The same "
-        "data, seed and parameters give the same file, byte for byte, on any machine.");
-    add_argument(app, "DATA", data_, "Vectors to learn from");
-    const char* group = "Index options";
-    add_text(app, "-o,--out", index_, "INDEX", "Index file to create")->required()->group(group);
-    add_count(app, "--nlist", nlist_, "N",
-              "Number of lists (centroids); about the square root of the number of rows, or "
-              "up to 16 times that",
-              1, 1u << 20)
-        ->group(group);
-    add_metric(app, metric_, group);
-    app.add_flag("--flat", flat_, "Create an index without lists, for exact search")->group(group);
-    app.add_flag("--compress", compress_, "Store what is added as zstd frames: a smaller file, more memory when opened")
-        ->group(group);
-    add_force(app, force_, group);
-    group = "Training options";
-    add_count(app, "--train-n", train_n_, "N",
-              "Rows to learn from, drawn at random [default: 256 a list up to 262144 in "
-              "all, but at least 40 a list; all rows when there are fewer]",
-              1)
-        ->group(group);
-    add_count(app, "--iterations", iterations_, "N", "Rounds of k-means", 1, 1000)->default_str("10")->group(group);
-    add_choice<std::optional<KMeansInit>, KMeansInit>(
-        app, "--init", init_, "HOW", "First centroids: random or kmeans++",
-        {{"random", KMeansInit::random}, {"kmeans++", KMeansInit::plus_plus}})
-        ->default_str("random")
-        ->group(group);
-    add_count(app, "--seed", seed_, "N", "Seed of every random choice", 0, std::numeric_limits<std::uint64_t>::max())
-        ->default_str("1234")
-        ->group(group);
-    add_row_range(app, range_, group);
-    app.footer(R"(Examples:
+        "The "
+        "same data, seed and parameters give the same file, byte for byte, on any machine.",
+        R"(Examples:
   ivf train sift.hdf5 --nlist 1024 -o sift.ivf
   ivf train base.fvecs --nlist 4k --metric cosine --train-n 500k -o base.ivf
   zstdcat base.fvecs.zst | ivf train - --nlist 1024 -o base.ivf
@@ -66,6 +37,25 @@ class Train final : public Command {
 
 Then: ivf add INDEX DATA
 )");
+    options.argument("DATA", data_, "Vectors to learn from");
+    options.group("Index options");
+    options.text("-o,--out", index_, "INDEX", "Index file to create").required();
+    options.count("--nlist", nlist_, "N",
+                  "Number of lists (centroids); 1 to 16 times the square root of the rows is usual", 1, 1u << 20);
+    options.metric(metric_);
+    options.flag("--flat", flat_, "Create an index without lists, for exact search");
+    options.flag("--compress", compress_, "Store rows as zstd frames: a smaller file, more memory when opened");
+    options.force(force_);
+    options.group("Training options");
+    options.count("--train-n", train_n_, "N", "Rows to learn from, drawn at random", 1)
+        .shows("256 a list up to 262144 in all, at least 40 a list");
+    options.count("--iterations", iterations_, "N", "Rounds of k-means", 1, 1000).shows("10");
+    options
+        .choice<KMeansInit>("--init", init_, "HOW", "First centroids: random or kmeans++",
+                            {{"random", KMeansInit::random}, {"kmeans++", KMeansInit::plus_plus}})
+        .shows("random");
+    options.seed(seed_);
+    options.row_range(range_);
   }
 
   int run(Context& context) override {
@@ -79,7 +69,7 @@ Then: ivf add INDEX DATA
  private:
   void check_options() const {
     if (flat_ && nlist_) misuse("--flat and --nlist contradict each other: a flat index has no lists");
-    if (flat_ && (train_n_ || iterations_ || init_ || seed_))
+    if (flat_ && (train_n_ || iterations_ || init_))
       misuse("--flat: there is nothing to train; drop the training options");
     if (!flat_ && !nlist_) misuse("--nlist is missing: how many lists should there be? (or --flat for none)");
     if (parse_destination(index_).pipe())
@@ -109,7 +99,7 @@ Then: ivf add INDEX DATA
     IndexIVFFlat index(source.dim(), *nlist_, metric);
     TrainParams params;
     static_cast<RunOptions&>(params) = context.options.run(context.console.callback());
-    params.seed = seed_.value_or(params.seed);
+    params.seed = seed_;
     params.iterations = static_cast<unsigned>(iterations_.value_or(params.iterations));
     params.init = init_.value_or(params.init);
     const Stopwatch watch;
@@ -156,7 +146,7 @@ Then: ivf add INDEX DATA
                human_bytes(rows * source.dim() * sizeof(float)), fit);
       }
     }
-    Sample sample = draw_sample(source, wanted, seed_.value_or(TrainParams().seed), context.console);
+    Sample sample = draw_sample(source, wanted, seed_, context.console);
     if (sample.count < *nlist_) {
       misuse("{}: {} cannot make {} lists; give a --nlist of at most {}", source.name(), counted(sample.count, "row"),
              *nlist_, sample.count);
@@ -170,7 +160,8 @@ Then: ivf add INDEX DATA
   }
 
   std::string data_, index_;
-  std::optional<std::uint64_t> nlist_, train_n_, iterations_, seed_;
+  std::optional<std::uint64_t> nlist_, train_n_, iterations_;
+  std::uint64_t seed_ = TrainParams().seed;
   std::optional<Metric> metric_;
   std::optional<KMeansInit> init_;
   RowRange range_;

@@ -62,33 +62,12 @@ class TopK {
 
 class Truth final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description(
+  void define(OptionSet& options) override {
+    options.describe(
         "Compute the exact k nearest rows of each query. The base is read once, in blocks that fit the memory; queries "
         "and "
-        "results are kept. The result does not depend on the blocks.");
-    const char* group = "Input options";
-    add_text(app, "--base", base_, "DATA", "Rows to search")->required()->group(group);
-    add_text(app, "--queries", queries_, "DATA", "Queries (`test` of an HDF5 file)")->required()->group(group);
-    add_row_range(app, range_, group);
-    add_metric(app, metric_, group);
-    add_count(app, "-k", k_, "N", "Neighbours of each query", 1, 16'384)->default_str("100")->group(group);
-    add_count(app, "--block", block_, "N", "Rows of the base to hold at a time [default: what fits --max-memory]", 1,
-              1u << 30)
-        ->group(group);
-    group = "Output options";
-    add_text(app, "-o,--out", out_, "FILE",
-             "Where neighbours go: .h5 gt:FILE .jsonl .tsv (ids and distances), or .ivecs .ibin "
-             ".npy (ids)")
-        ->required()
-        ->group(group);
-    add_text(app, "--out-distances", out_distances_, "FILE", "Where distances go: .fvecs .fbin .npy")->group(group);
-    app.add_flag("--with-vectors", with_vectors_,
-                 "Also copy base and queries into the HDF5 file, as `train` and `test`: a whole "
-                 "ann-benchmarks data set")
-        ->group(group);
-    add_force(app, force_, group);
-    app.footer(R"(Examples:
+        "results are kept. The result does not depend on the blocks.",
+        R"(Examples:
   ivf truth --base base.fvecs --queries queries.fvecs -k 100 -o truth.ivecs
   ivf truth --base sift.hdf5 --queries sift.hdf5 -k 10 -o gt:truth.bin
   ivf truth --base a.npy --queries q.npy --metric cosine -o a.hdf5 --with-vectors
@@ -96,6 +75,24 @@ class Truth final : public Command {
 An HDF5 file follows ann-benchmarks: its distances are Euclidean, or 1 - cosine.
 All other formats hold the values that `ivf search` prints (l2: squared).
 )");
+    options.group("Input options");
+    options.text("--base", base_, "DATA", "Rows to search").required();
+    options.text("--queries", queries_, "DATA", "Queries (`test` of an HDF5 file)").required();
+    options.row_range(range_);
+    options.metric(metric_);
+    options.count("-k", k_, "N", "Neighbours of each query", 1, 16'384).shows("100");
+    options.count("--block", block_, "N", "Rows of the base to hold at a time", 1, 1u << 30)
+        .shows("what fits --max-memory");
+    options.group("Output options");
+    options
+        .text("-o,--out", out_, "FILE",
+              "Where neighbours go. Ids and distances: .h5 gt:FILE .jsonl .tsv; ids: .ivecs .ibin .npy")
+        .required();
+    options.text("--out-distances", out_distances_, "FILE",
+                 "Where distances go, when ids go elsewhere: .fvecs .fbin .npy");
+    options.flag("--with-vectors", with_vectors_,
+                 "Copy base and queries into the HDF5 file, as `train` and `test`: a whole ann-benchmarks data set");
+    options.force(force_);
   }
 
   int run(Context& context) override {

@@ -12,18 +12,20 @@ namespace {
 
 class Verify final : public Command {
  public:
-  void define(CLI::App& app) override {
-    app.description(
+  void define(OptionSet& options) override {
+    options.describe(
         "Check an index file: its structure, every checksum, that values are finite, norms and radii right, and that "
-        "each row "
-        "lies in the list of its nearest centroid. Exit code 3: the file cannot be opened as an index; 4: it can, but "
-        "what it holds is damaged.");
-    add_argument(app, "INDEX", index_, "Index file");
-    app.add_flag("--quick", quick_, "Check the structure only: sizes, offsets and counts")->group("Check options");
-    app.footer(R"(Examples:
+        "each "
+        "row lies in the list of its nearest centroid. Exit code 3: it cannot be opened as an index; 4: it can, but "
+        "what "
+        "it holds is damaged.",
+        R"(Examples:
   ivf verify sift.ivf
   ivf verify sift.ivf --quick && echo fine
 )");
+    options.argument("INDEX", index_, "Index file");
+    options.group("Check options");
+    options.flag("--quick", quick_, "Check the structure only: sizes, offsets and counts");
   }
 
   int run(Context& context) override {
