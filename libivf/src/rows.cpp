@@ -1,5 +1,6 @@
 #include "rows.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -68,8 +69,9 @@ OwnedPlanes OwnedPlanes::from(MatrixView rows) {
   constexpr std::size_t tail = 32;  // 64 bytes that a scan may read past the end.
   OwnedPlanes planes;
   planes.rows = rows.rows;
-  planes.hi.resize(rows.rows * rows.dim + tail);
-  planes.lo.resize(rows.rows * rows.dim);
+  planes.hi = Buffer<std::uint16_t>(rows.rows * rows.dim + tail);
+  std::fill_n(planes.hi.data() + rows.rows * rows.dim, tail, std::uint16_t{0});
+  planes.lo = Buffer<std::uint16_t>(rows.rows * rows.dim);
   planes.norms.resize(rows.rows);
   bool lo_is_zero = true;
   for (std::size_t i = 0; i < rows.rows; ++i) {
@@ -81,7 +83,7 @@ OwnedPlanes OwnedPlanes::from(MatrixView rows) {
 }
 
 format::Planes OwnedPlanes::view(std::size_t dim) const noexcept {
-  return {{hi.data(), rows * dim}, lo, norms};
+  return {{hi.data(), rows * dim}, {lo.data(), lo.size()}, norms};
 }
 
 }  // namespace ivf::detail

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "buffer.h"
 #include "ivf/format/container.hpp"
 #include "ivf/types.hpp"
 
@@ -26,7 +27,7 @@ void normalize_row(const float* x, std::size_t d, float* y) noexcept;
 
 /// Rows in two planes that this object owns, with 64 readable bytes past the end of hi.
 struct OwnedPlanes {
-  std::vector<std::uint16_t> hi, lo;  ///< lo is empty when all zero.
+  Buffer<std::uint16_t> hi, lo;  ///< lo is empty when all zero.
   std::vector<float> norms;
   std::size_t rows = 0;
 

@@ -8,25 +8,10 @@
 #include <span>
 #include <vector>
 
+#include "buffer.h"
 #include "index/centroids.h"
 
 namespace ivf::detail {
-
-/// An array that is not cleared when it is made: the planes of a large segment are written once, by many threads.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(std::size_t size) : data_(std::make_unique_for_overwrite<T[]>(size)), size_(size) {}
-  T* data() noexcept { return data_.get(); }
-  const T* data() const noexcept { return data_.get(); }
-  std::size_t size() const noexcept { return size_; }
-  bool empty() const noexcept { return size_ == 0; }
-
- private:
-  std::unique_ptr<T[]> data_;
-  std::size_t size_ = 0;
-};
 
 /// A segment that owns its memory.
 struct OwnedSegment {

@@ -25,7 +25,7 @@ class Stopwatch {
 
 /// Runs a request in batches that fit its memory, and hands each query's sorted hits to `deliver(query, hits)`.
 template <class Deliver>
-void run_batches(const Kernels& kernels, const ScanRequest& request, std::size_t k, float limit, SearchStats& stats,
+void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t k, float limit, SearchStats& stats,
                  const Deliver& deliver) {
   const Corpus& corpus = *request.corpus;
   const std::size_t nq = request.queries.rows;
@@ -41,7 +41,7 @@ void run_batches(const Kernels& kernels, const ScanRequest& request, std::size_t
   for (std::size_t first = 0; first < nq; first += batch) {
     const std::size_t last = std::min(nq, first + batch);
     Stopwatch watch;
-    ScanJob job(kernels, request, first, last, k, limit);
+    ScanJob job(kernels, workspaces, request, first, last, k, limit);
     stats.group_ms += watch.lap();
     job.run(stats.chosen_mode, stats);
     stats.scan_ms += watch.lap();
@@ -68,7 +68,7 @@ float value_of(float score, bool inner_product) { return inner_product ? 0.0f - 
 void CpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) {
   constexpr float inf = std::numeric_limits<float>::infinity();
   const bool ip = request.corpus->inner_product;
-  run_batches(kernels_, request, k, inf, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
+  run_batches(kernels_, workspaces_, request, k, inf, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
     for (std::size_t i = 0; i < k; ++i) {
       const bool found = i < hits.size();
       const float score = found ? hits[i].score : inf;
@@ -82,7 +82,7 @@ RangeHits CpuBackend::range(const ScanRequest& request, float radius, SearchStat
   const bool ip = request.corpus->inner_product;
   RangeHits result;
   result.hits.resize(request.queries.rows);
-  run_batches(kernels_, request, 0, ip ? -radius : radius, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
+  run_batches(kernels_, workspaces_, request, 0, ip ? -radius : radius, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
     result.hits[q].reserve(hits.size());
     for (const Hit& hit : hits) result.hits[q].emplace_back(value_of(hit.score, ip), hit.id);
   });
@@ -97,7 +97,7 @@ void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int
   request.threads = threads;
   request.mode = SearchMode::csr;
   SearchStats stats;
-  run_batches(kernels_, request, 1, std::numeric_limits<float>::infinity(), stats,
+  run_batches(kernels_, workspaces_, request, 1, std::numeric_limits<float>::infinity(), stats,
               [&](std::size_t q, const std::vector<Hit>& hits) {
                 list[q] = hits.empty() ? -1 : static_cast<std::int32_t>(hits[0].id);
                 if (value != nullptr) value[q] = hits.empty() ? 0.0f : value_of(hits[0].score, centroids.inner_product);

@@ -4,6 +4,7 @@
 
 #include "backends/backend.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/scan_job.h"
 
 namespace ivf::detail::cpu {
 
@@ -19,6 +20,7 @@ class CpuBackend final : public Backend {
 
  private:
   const Kernels& kernels_;
+  WorkspacePool workspaces_;
 };
 
 }  // namespace ivf::detail::cpu

@@ -1,7 +1,6 @@
 #include "backends/cpu/scan_job.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -50,27 +49,21 @@ class SpinGuard {
 
 }  // namespace
 
-AlignedBuffer::AlignedBuffer(std::size_t bytes) {
-  const std::size_t size = round_up(std::max<std::size_t>(bytes, 64), 64);
-  data_.reset(static_cast<char*>(std::aligned_alloc(64, size)));
-  if (!data_) throw std::bad_alloc();
-  std::memset(data_.get(), 0, size);
-}
-
-void AlignedBuffer::Free::operator()(char* p) const noexcept { std::free(p); }
-
-/// What one thread needs to scan a task.
-struct ScanJob::Workspace {
+struct Workspace {
   Workspace(const Kernels& kernels, std::size_t d)
-      : packed(tiles_per_task * kernels.scan->packed_bytes(d)),
-        scratch(scan_scratch_bytes),
+      : scan(kernels.scan),
+        dim(d),
+        packed_stride(kernels.scan->packed_bytes(d)),
         slice_rows(std::clamp<std::size_t>(staged_bytes_max / kernels.scan->staged_bytes(d) / scan_block_rows * scan_block_rows,
                                            scan_block_rows, scan_rows_max)),
+        packed(tiles_per_task * packed_stride),
+        scratch(scan_scratch_bytes),
         staged(slice_rows * kernels.scan->staged_bytes(d)),
-        packed_stride(kernels.scan->packed_bytes(d)),
         dots(scan_rows_max * kernels.scan->tile + 16),
-        tags(scan_rows_max * kernels.scan->tile + 16),
-        half_norms(scan_rows_max) {}
+        tags(scan_rows_max * kernels.scan->tile + 16) {
+    // Rows past the end of a list's last block are multiplied too, and their products ignored.
+    std::memset(staged.data(), 0, staged.size());
+  }
 
   struct Tile {
     std::size_t count = 0;
@@ -81,13 +74,14 @@ struct ScanJob::Workspace {
     alignas(64) float t[max_tile];
     alignas(64) float kappa[max_tile];
   };
-  AlignedBuffer packed, scratch;
-  std::size_t slice_rows;  ///< Rows that are staged together.
-  AlignedBuffer staged;
+  const ScanKernels* scan;
+  std::size_t dim;
   std::size_t packed_stride;
-  std::vector<float> dots;
-  std::vector<std::uint32_t> tags;
-  std::vector<float> half_norms;
+  std::size_t slice_rows;  ///< Rows that are staged together.
+  Buffer<char> packed, scratch, staged;
+  Buffer<float> dots;
+  Buffer<std::uint32_t> tags;
+  float half_norms[scan_rows_max];
   float block_norms[scan_rows_max / scan_block_rows];
   float block_slops[scan_rows_max / scan_block_rows];
   Tile tiles[tiles_per_task];
@@ -96,9 +90,32 @@ struct ScanJob::Workspace {
   SearchStats stats;
 };
 
-ScanJob::ScanJob(const Kernels& kernels, const ScanRequest& request, std::size_t first, std::size_t last, std::size_t k,
-                 float limit)
+WorkspacePool::WorkspacePool() = default;
+WorkspacePool::~WorkspacePool() = default;
+
+std::unique_ptr<Workspace> WorkspacePool::take(const Kernels& kernels, std::size_t d) {
+  {
+    const std::lock_guard lock(mutex_);
+    while (!idle_.empty()) {
+      std::unique_ptr<Workspace> workspace = std::move(idle_.back());
+      idle_.pop_back();
+      if (workspace->scan != kernels.scan || workspace->dim != d) continue;
+      workspace->stats = {};
+      return workspace;
+    }
+  }
+  return std::make_unique<Workspace>(kernels, d);
+}
+
+void WorkspacePool::put_back(std::unique_ptr<Workspace> workspace) {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(workspace));
+}
+
+ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t first,
+                 std::size_t last, std::size_t k, float limit)
     : kernels_(kernels),
+      workspaces_(workspaces),
       request_(request),
       corpus_(*request.corpus),
       first_(first),
@@ -107,8 +124,8 @@ ScanJob::ScanJob(const Kernels& kernels, const ScanRequest& request, std::size_t
       capacity_(candidate_capacity(k)),
       states_(last - first),
       prepared_stride_(round_up(kernels.scan->prepared_bytes(request.corpus->dim), 64)) {
-  if (k_ > 0) pool_ = std::make_unique_for_overwrite<Candidate[]>(states_.size() * capacity_);
-  prepared_ = AlignedBuffer(states_.size() * prepared_stride_);
+  if (k_ > 0) pool_ = Buffer<Candidate>(states_.size() * capacity_);
+  prepared_ = Buffer<char>(states_.size() * prepared_stride_);
   parallel_for(request_.threads, states_.size(), 256, [&](std::size_t begin, std::size_t end, unsigned) {
     for (std::size_t q = begin; q < end; ++q) prepare(q);
   });
@@ -193,16 +210,17 @@ void ScanJob::run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups
   const unsigned threads = static_cast<unsigned>(std::min<std::size_t>(request_.threads, tasks.size()));
   std::vector<std::unique_ptr<Workspace>> workspaces(threads);
   parallel_for(threads, tasks.size(), 1, [&](std::size_t begin, std::size_t end, unsigned thread) {
-    if (!workspaces[thread]) workspaces[thread] = std::make_unique<Workspace>(kernels_, corpus_.dim);
+    if (!workspaces[thread]) workspaces[thread] = workspaces_.take(kernels_, corpus_.dim);
     for (std::size_t i = begin; i < end; ++i) scan(tasks[i], groups.members.data(), *workspaces[thread]);
   });
-  for (const auto& work : workspaces) {
+  for (auto& work : workspaces) {
     if (!work) continue;
     stats.lists_scanned += work->stats.lists_scanned;
     stats.lists_pruned += work->stats.lists_pruned;
     stats.rows_scanned += work->stats.rows_scanned;
     stats.rows_refined += work->stats.rows_refined;
     stats.bytes_scanned += work->stats.bytes_scanned;
+    workspaces_.put_back(std::move(work));
   }
 }
 
@@ -314,7 +332,7 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
                           d,
                           work.packed.data() + i * work.packed_stride,
                           tile.count,
-                          work.half_norms.data() + row,
+                          work.half_norms + row,
                           work.block_norms + row / scan_block_rows,
                           work.block_slops + row / scan_block_rows,
                           tile.t,
@@ -365,7 +383,7 @@ void ScanJob::add(std::uint32_t query, const Candidate* candidates, std::size_t 
     state.hits.insert(state.hits.end(), candidates, candidates + count);
     return;
   }
-  Candidate* pool = pool_.get() + query * capacity_;
+  Candidate* pool = pool_.data() + query * capacity_;
   for (std::size_t i = 0; i < count; ++i) {
     if (candidates[i].lower > state.limit.load(std::memory_order_relaxed)) continue;
     if (state.count == capacity_) tighten(state, pool, query, stats);
@@ -439,7 +457,7 @@ void ScanJob::refine(std::uint32_t query, Candidate* candidates, std::size_t cou
 void ScanJob::finish(std::size_t q, std::vector<Hit>& hits, SearchStats& stats) {
   QueryState& state = states_[q];
   const auto query = static_cast<std::uint32_t>(q);
-  Candidate* candidates = k_ == 0 ? state.hits.data() : pool_.get() + q * capacity_;
+  Candidate* candidates = k_ == 0 ? state.hits.data() : pool_.data() + q * capacity_;
   std::size_t count = k_ == 0 ? state.hits.size() : state.count;
   if (k_ != 0 && count > k_) count = drop_above(candidates, count, kth_upper_bound(candidates, count, k_));
   refine(query, candidates, count, stats);

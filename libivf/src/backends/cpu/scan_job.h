@@ -5,35 +5,40 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "backends/backend.h"
 #include "backends/cpu/bounds.h"
 #include "backends/cpu/kernels.h"
+#include "buffer.h"
 #include "search/plan.h"
 #include "topk/candidates.h"
 
 namespace ivf::detail::cpu {
 
-/// Memory aligned to 64 bytes, zeroed.
-class AlignedBuffer {
+/// What one thread needs to scan a task. Kept between searches: making one costs more than a small search.
+struct Workspace;
+
+/// Workspaces that are not in use, for one dimension at a time. Thread-safe.
+class WorkspacePool {
  public:
-  AlignedBuffer() = default;
-  explicit AlignedBuffer(std::size_t bytes);
-  char* data() noexcept { return data_.get(); }
+  WorkspacePool();
+  ~WorkspacePool();
+  std::unique_ptr<Workspace> take(const Kernels& kernels, std::size_t d);
+  void put_back(std::unique_ptr<Workspace> workspace);
 
  private:
-  struct Free {
-    void operator()(char* p) const noexcept;
-  };
-  std::unique_ptr<char, Free> data_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> idle_;
 };
 
 /// Queries [first, last) of a request. Thread-safe where it says so.
 class ScanJob {
  public:
   /// k results a query; k = 0: everything with a score below the fixed `limit` (range search).
-  ScanJob(const Kernels& kernels, const ScanRequest& request, std::size_t first, std::size_t last, std::size_t k, float limit);
+  ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t first, std::size_t last,
+          std::size_t k, float limit);
 
   /// Bytes a query takes in a job, for splitting batches.
   static std::size_t bytes_per_query(const Kernels& kernels, std::size_t d, std::size_t k) noexcept;
@@ -52,7 +57,6 @@ class ScanJob {
     QueryNorms norms;
     std::vector<Candidate> hits;     ///< Range search only; a top-k keeps its candidates in pool_.
   };
-  struct Workspace;
 
   void prepare(std::size_t q);
   void run_csr(SearchStats& stats);
@@ -72,6 +76,7 @@ class ScanJob {
   std::size_t ranks() const noexcept { return request_.probes.lists == nullptr ? corpus_.nlist : request_.probes.nprobe; }
 
   const Kernels& kernels_;
+  WorkspacePool& workspaces_;
   const ScanRequest& request_;
   const Corpus& corpus_;
   std::size_t first_;  ///< Of the request's queries.
@@ -79,8 +84,8 @@ class ScanJob {
   float fixed_limit_;
   std::size_t capacity_;  ///< Candidates a query keeps before it tightens.
   std::vector<QueryState> states_;
-  std::unique_ptr<Candidate[]> pool_;
-  AlignedBuffer prepared_;
+  Buffer<Candidate> pool_;
+  Buffer<char> prepared_;
   std::size_t prepared_stride_;
   std::vector<std::uint64_t> segment_start_;  ///< Of each segment, in positions over all of them.
   std::vector<std::uint64_t> list_rows_;
