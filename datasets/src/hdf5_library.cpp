@@ -53,7 +53,7 @@ std::string existing_datasets(hid_t file) {
   return list.names.empty() ? "it has none" : fmt::format("it has {}", fmt::join(list.names, ", "));
 }
 
-/// Refuses data that lie outside the file, and filters that are not built into the library.
+/// Refuses data that lie outside the file.
 void check_storage(hid_t dataset, const std::string& name) {
   const Hdf5Id plist(H5Dget_create_plist(dataset));
   if (!plist) throw corrupt("{}: its properties cannot be read: {}", name, hdf5_reason());
@@ -63,25 +63,14 @@ void check_storage(hid_t dataset, const std::string& name) {
   if (outside != nullptr) {
     throw corrupt("{}: {}; such files are not opened; copy the data into one file (h5repack -l CONTI)", name, outside);
   }
-  const int filters = H5Pget_nfilters(plist.get());
-  for (int i = 0; i < filters; ++i) {
-    unsigned flags = 0;
-    std::size_t values = 0;
-    char filter_name[64] = "";
-    const H5Z_filter_t filter = H5Pget_filter2(plist.get(), static_cast<unsigned>(i), &flags, &values, nullptr,
-                                               sizeof(filter_name), filter_name, nullptr);
-    if (filter < 0 || H5Zfilter_avail(filter) <= 0) {
-      throw corrupt(
-          "{}: is compressed with filter {} ({}), which this HDF5 library lacks; plugins are not loaded; store it "
-          "with gzip (h5repack -f GZIP=4)",
-          name, filter, filter_name);
-    }
-  }
 }
 
 }  // namespace
 
 Hdf5Guard::Hdf5Guard() : lock_(library_mutex()) {
+  // Every handle is closed here, so the library has nothing to do at exit but to complain, on stderr, about what a
+  // damaged file has left inside it. Heeded only before any other call.
+  H5dont_atexit();
   H5Eget_auto2(H5E_DEFAULT, &print_, &print_data_);
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   H5PLset_loading_state(0);
@@ -127,11 +116,8 @@ Hdf5Id hdf5_open_file(const std::string& path) {
   return file;
 }
 
-Hdf5Id hdf5_open_dataset(hid_t file, const std::string& path, const std::string& dataset, std::size_t cache_bytes) {
-  constexpr std::size_t kCacheSlots = 12421;  // a prime, as the library recommends
-  constexpr double kEvictFinishedFirst = 1.0;
+Hdf5Id hdf5_open_dataset(hid_t file, const std::string& path, const std::string& dataset) {
   const LinkAccess access(H5P_DATASET_ACCESS);
-  H5Pset_chunk_cache(access.get(), kCacheSlots, cache_bytes, kEvictFinishedFirst);
   const std::string name = path + ":" + dataset;
   Hdf5Id id(H5Dopen2(file, dataset.c_str(), access.get()));
   if (!id) {

@@ -78,8 +78,8 @@ std::string hdf5_reason();
 /// Opens a regular file read-only.
 Hdf5Id hdf5_open_file(const std::string& path);
 
-/// Opens a data set that lies in the file itself, with a chunk cache of `cache_bytes`.
-Hdf5Id hdf5_open_dataset(hid_t file, const std::string& path, const std::string& dataset, std::size_t cache_bytes);
+/// Opens a data set that lies in the file itself.
+Hdf5Id hdf5_open_dataset(hid_t file, const std::string& path, const std::string& dataset);
 
 /// The text of a string attribute of the root group, or nothing.
 std::string hdf5_root_attribute(hid_t file, const std::string& path, const std::string& name);

@@ -6,6 +6,7 @@
 
 #include "errors.h"
 #include "formats.h"
+#include "hdf5_chunks.h"
 #include "hdf5_library.h"
 #include "row_shape.h"
 #include "stored_reader.h"
@@ -16,10 +17,8 @@ namespace {
 
 /// Memory for one slab.
 constexpr std::uint64_t kSlabBytes = std::uint64_t{4} << 20;
-/// Up to here a whole band of chunks is read at once; a larger one is kept in the library's cache instead.
-constexpr std::uint64_t kMaxBandSlab = std::uint64_t{16} << 20;
-constexpr std::uint64_t kDefaultCache = std::uint64_t{64} << 20;
-/// The library has to hold a compressed chunk whole. Beyond this the file is refused rather than memory filled.
+/// A band of compressed chunks, as many as lie side by side, is expanded whole. Beyond this the data set is refused
+/// rather than memory filled.
 constexpr std::uint64_t kMaxBand = std::uint64_t{1} << 30;
 
 /// How a stored type is read: the library widens or re-orders to `memory`, our converters do the rest.
@@ -70,7 +69,7 @@ class Hdf5Reader final : public StoredReader {
     const std::string dataset = spec.dataset.empty() ? hdf5_default_dataset(options.role) : spec.dataset;
     name_ = spec.path + ":" + dataset;
     file_ = hdf5_open_file(spec.path);
-    dataset_ = hdf5_open_dataset(file_.get(), spec.path, dataset, kDefaultCache);
+    dataset_ = hdf5_open_dataset(file_.get(), spec.path, dataset);
     plan_ = plan_type(dataset_.get(), name_);
     const auto axes = axes_of(dataset_.get(), name_);
     const RowShape shape = row_shape(axes, plan_.reported, name_);
@@ -80,7 +79,7 @@ class Hdf5Reader final : public StoredReader {
     checked_product(shape.rows, row_bytes_, name_);
     set_shape({shape.dim, shape.rows, plan_.element, plan_.reported, false}, options);
     all_rows_ = shape.rows;
-    plan_slabs(spec.path, dataset);
+    plan_slabs();
   }
 
   Hdf5Reader(const Hdf5Reader&) = delete;
@@ -88,37 +87,65 @@ class Hdf5Reader final : public StoredReader {
 
   ~Hdf5Reader() override {
     const Hdf5Guard guard;
+    chunks_.reset();
     dataset_.reset();
     file_.reset();
   }
 
  private:
-  /// Slabs end where chunks end, so that no chunk is decompressed twice.
-  void plan_slabs(const std::string& path, const std::string& dataset) {
+  /// Slabs end where chunks end, so that none is fetched twice.
+  void plan_slabs() {
     slab_rows_ = std::max<std::uint64_t>(1, kSlabBytes / row_bytes_);
     const Hdf5Id plist(H5Dget_create_plist(dataset_.get()));
     if (H5Pget_layout(plist.get()) != H5D_CHUNKED) return;
+    const ChunkView view = chunk_view(plist.get());
+    if (H5Pget_nfilters(plist.get()) > 0) {
+      check_filtered(plist.get(), view);
+      hsize_t file_bytes = 0;
+      H5Fget_filesize(file_.get(), &file_bytes);
+      chunks_ = std::make_unique<Hdf5Chunks>(dataset_.get(), name_, view, plan_.memory, file_bytes);
+    }
+    if (chunks_ || view.chunk_rows <= slab_rows_) {
+      slab_rows_ = std::max<std::uint64_t>(1, slab_rows_ / view.chunk_rows) * view.chunk_rows;
+    }
+  }
+
+  ChunkView chunk_view(hid_t plist) const {
     std::array<hsize_t, 2> chunk{1, 1};
-    if (H5Pget_chunk(plist.get(), static_cast<int>(rank_), chunk.data()) < 0) {
+    const int rank = static_cast<int>(rank_);
+    if (H5Pget_chunk(plist, rank, chunk.data()) != rank || chunk[0] == 0 || chunk[1] == 0) {
       throw corrupt("{}: its chunks cannot be read: {}", name_, hdf5_reason());
     }
-    const std::uint64_t chunk_rows = one_row_ ? 1 : chunk[0];
-    const std::uint64_t chunk_columns = one_row_ ? chunk[0] : chunk[1];
-    const std::uint64_t across = (dim() + chunk_columns - 1) / chunk_columns;
-    const std::uint64_t band =
-        checked_product(checked_product(chunk_rows, checked_product(across, chunk_columns, name_), name_),
-                        element_size(plan_.element), name_);
-    const bool filtered = H5Pget_nfilters(plist.get()) > 0;
-    if (filtered && band > kMaxBand) {
-      throw misuse(
-          "{}: its compressed chunks take {} bytes of memory, more than {}; store it in smaller ones (h5repack -l "
-          "CHUNK=1024x{})",
-          name_, band, kMaxBand, dim());
+    ChunkView view;
+    view.rows = all_rows_;
+    view.columns = dim();
+    if (rank_ == 2) {
+      view.chunk_rows = chunk[0];
+      view.chunk_columns = chunk[1];
+    } else {
+      view.axes = one_row_ ? ChunkView::Axes::columns : ChunkView::Axes::rows;
+      (one_row_ ? view.chunk_columns : view.chunk_rows) = chunk[0];
     }
-    if (band <= kMaxBandSlab) {
-      slab_rows_ = std::max<std::uint64_t>(1, slab_rows_ / chunk_rows) * chunk_rows;
-    } else if (filtered && band > kDefaultCache) {
-      dataset_ = hdf5_open_dataset(file_.get(), path, dataset, static_cast<std::size_t>(band));
+    return view;
+  }
+
+  void check_filtered(hid_t plist, const ChunkView& view) const {
+    if (!Hdf5Chunks::can_undo(plist)) {
+      throw corrupt(
+          "{}: is compressed with something else than gzip; no plugins are loaded; store it with gzip "
+          "(h5repack -f GZIP=4)",
+          name_);
+    }
+    const Hdf5Id type(H5Dget_type(dataset_.get()));
+    const std::uint64_t value = std::max(H5Tget_size(type.get()), element_size(plan_.element));
+    const std::uint64_t across = (view.columns + view.chunk_columns - 1) / view.chunk_columns;
+    const std::uint64_t width = checked_product(across, view.chunk_columns, name_);
+    const std::uint64_t band = checked_product(checked_product(view.chunk_rows, width, name_), value, name_);
+    if (band > kMaxBand) {
+      throw misuse(
+          "{}: its compressed chunks take {} bytes of memory, more than {}; store it in smaller ones (h5repack "
+          "-l CHUNK=1024x{})",
+          name_, band, kMaxBand, dim());
     }
   }
 
@@ -137,6 +164,15 @@ class Hdf5Reader final : public StoredReader {
     held_ = std::min(slab_rows_ - row % slab_rows_, left);
     at_ = 0;
     slab_.resize(static_cast<std::size_t>(held_ * row_bytes_));
+    if (chunks_) {
+      chunks_->read(row, held_, slab_.data());
+    } else {
+      read_slab(row);
+    }
+    if (plan_.wide_unsigned) check_unsigned(row);
+  }
+
+  void read_slab(std::uint64_t row) {
     const std::array<hsize_t, 2> start{one_row_ ? 0 : row, 0};
     const std::array<hsize_t, 2> count{one_row_ ? dim() : held_, dim()};
     const Hdf5Id file_space(H5Dget_space(dataset_.get()));
@@ -145,7 +181,6 @@ class Hdf5Reader final : public StoredReader {
         H5Dread(dataset_.get(), plan_.memory, memory_space.get(), file_space.get(), H5P_DEFAULT, slab_.data()) < 0) {
       throw corrupt("{}: rows {} to {} cannot be read: {}", name_, row, row + held_ - 1, hdf5_reason());
     }
-    if (plan_.wide_unsigned) check_unsigned(row);
   }
 
   /// uint64 values above 2^63 - 1 would turn negative as ids.
@@ -161,6 +196,7 @@ class Hdf5Reader final : public StoredReader {
 
   Hdf5Id file_;
   Hdf5Id dataset_;
+  std::unique_ptr<Hdf5Chunks> chunks_;  ///< For compressed data sets.
   TypePlan plan_;
   std::size_t rank_ = 2;
   bool one_row_ = false;  ///< A one-dimensional data set that is a single vector.

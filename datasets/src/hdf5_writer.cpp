@@ -11,6 +11,7 @@
 #include "hdf5_library.h"
 #include "input.h"
 #include "ivf/format/output_file.hpp"
+#include "output.h"
 #include "stored_writer.h"
 
 namespace ivf::datasets {
@@ -45,6 +46,13 @@ Hdf5Id stored_type(Element element) {
   return half;
 }
 
+/// Removes a name, if it is there. What it leads to is not looked at: it may lie in another file.
+bool remove_link(hid_t file, const std::string& name) {
+  const LinkAccess access(H5P_LINK_ACCESS);
+  if (H5Lexists(file, name.c_str(), access.get()) <= 0) return true;
+  return H5Ldelete(file, name.c_str(), access.get()) >= 0;
+}
+
 class File final : public Hdf5File {
  public:
   /// `update` keeps what is in an existing file.
@@ -70,54 +78,102 @@ class File final : public Hdf5File {
   bool finished_ = false;
 };
 
+/// Rows are gathered into whole chunks: they are written once, and a data set smaller than a chunk takes no more room
+/// than its rows.
 class File::Dataset final : public StoredWriter {
  public:
   Dataset(File& file, const std::string& name, std::size_t dim, Element element, unsigned deflate)
-      : StoredWriter(file.path() + ":" + name, dim, element), file_(file), type_(stored_type(element)) {
-    const Hdf5Id links(H5Pcreate(H5P_LINK_CREATE));
-    H5Pset_create_intermediate_group(links.get(), 1);
-    const Hdf5Id plist(H5Pcreate(H5P_DATASET_CREATE));
-    const std::array<hsize_t, 2> chunk{std::max<std::size_t>(1, kChunkBytes / row_bytes()), dim};
-    H5Pset_chunk(plist.get(), 2, chunk.data());
-    H5Pset_obj_track_times(plist.get(), false);  // the same rows give the same file
-    if (deflate > 0) {
-      H5Pset_shuffle(plist.get());
-      H5Pset_deflate(plist.get(), deflate);
-    }
-    const std::array<hsize_t, 2> size{0, dim};
-    const std::array<hsize_t, 2> limit{H5S_UNLIMITED, dim};
-    const Hdf5Id space(H5Screate_simple(2, size.data(), limit.data()));
-    const LinkAccess access(H5P_DATASET_ACCESS);
-    id_ = Hdf5Id(
-        H5Dcreate2(file.file_.get(), name.c_str(), type_.get(), space.get(), links.get(), plist.get(), access.get()));
-    if (!id_) throw failed("{}: cannot be created: {}", this->name(), hdf5_reason());
+      : StoredWriter(file.path() + ":" + name, dim, element),
+        file_(file),
+        link_(name),
+        type_(stored_type(element)),
+        deflate_(deflate),
+        chunk_rows_(std::max<std::size_t>(1, kChunkBytes / row_bytes())) {
+    pending_.reserve(chunk_rows_ * row_bytes());
+    create(chunk_rows_);
   }
 
   void finish() override { file_.finish(); }
-  bool close() noexcept { return id_.reset(); }
+  const std::string& link() const noexcept { return link_; }
+
+  /// Writes what is pending and releases the data set. False when the library could not.
+  bool close() {
+    if (stored_rows_ == 0 && !pending_.empty()) {
+      id_.reset();
+      remove_link(file_.file_.get(), link_);
+      create(pending_.size() / row_bytes());
+    }
+    if (!pending_.empty()) flush();
+    return id_.reset();
+  }
 
  private:
+  void create(std::size_t chunk_rows) {
+    const Hdf5Id links(H5Pcreate(H5P_LINK_CREATE));
+    H5Pset_create_intermediate_group(links.get(), 1);
+    const Hdf5Id plist(H5Pcreate(H5P_DATASET_CREATE));
+    const std::array<hsize_t, 2> chunk{chunk_rows, dim()};
+    H5Pset_chunk(plist.get(), 2, chunk.data());
+    H5Pset_obj_track_times(plist.get(), false);  // the same rows give the same file
+    if (deflate_ > 0) {
+      H5Pset_shuffle(plist.get());
+      H5Pset_deflate(plist.get(), deflate_);
+    }
+    const std::array<hsize_t, 2> size{0, dim()};
+    const std::array<hsize_t, 2> limit{H5S_UNLIMITED, dim()};
+    const Hdf5Id space(H5Screate_simple(2, size.data(), limit.data()));
+    const LinkAccess access(H5P_DATASET_ACCESS);
+    id_ = Hdf5Id(
+        H5Dcreate2(file_.file_.get(), link_.c_str(), type_.get(), space.get(), links.get(), plist.get(), access.get()));
+    if (!id_) throw failed("{}: cannot be created: {}", name(), hdf5_reason());
+  }
+
   void put(std::byte* rows, std::size_t count) override {
+    while (count > 0) {
+      const std::size_t held = pending_.size() / row_bytes();
+      const std::size_t taken = std::min(count, chunk_rows_ - held);
+      pending_.insert(pending_.end(), rows, rows + taken * row_bytes());
+      rows += taken * row_bytes();
+      count -= taken;
+      if (held + taken == chunk_rows_) flush();
+    }
+  }
+
+  void flush() {
     const Hdf5Guard guard;
-    const std::array<hsize_t, 2> size{rows_written() + count, dim()};
-    const std::array<hsize_t, 2> start{rows_written(), 0};
+    const std::size_t count = pending_.size() / row_bytes();
+    const std::array<hsize_t, 2> size{stored_rows_ + count, dim()};
+    const std::array<hsize_t, 2> start{stored_rows_, 0};
     const std::array<hsize_t, 2> slab{count, dim()};
     const bool grown = id_ && H5Dset_extent(id_.get(), size.data()) >= 0;
     const Hdf5Id file_space(grown ? H5Dget_space(id_.get()) : H5I_INVALID_HID);
     const Hdf5Id memory_space(H5Screate_simple(2, slab.data(), nullptr));
     if (!file_space ||
         H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, slab.data(), nullptr) < 0 ||
-        H5Dwrite(id_.get(), type_.get(), memory_space.get(), file_space.get(), H5P_DEFAULT, rows) < 0) {
-      throw failed("{}: row {}: write error: {}", name(), rows_written(), hdf5_reason());
+        H5Dwrite(id_.get(), type_.get(), memory_space.get(), file_space.get(), H5P_DEFAULT, pending_.data()) < 0) {
+      throw failed("{}: row {}: write error: {}", name(), stored_rows_, hdf5_reason());
     }
+    stored_rows_ += count;
+    pending_.clear();
   }
 
   File& file_;
+  std::string link_;
   Hdf5Id type_;
   Hdf5Id id_;
+  unsigned deflate_;
+  std::size_t chunk_rows_;
+  std::vector<std::byte> pending_;
+  std::uint64_t stored_rows_ = 0;
 };
 
-File::File(const std::string& path, bool update) : output_(path) {
+/// The library needs a file in which it can go back and forth.
+const std::string& seekable(const std::string& path) {
+  if (is_stream(path)) throw misuse("{}: HDF5 cannot be written to a pipe or device; name a file, or pipe npy:-", path);
+  return path;
+}
+
+File::File(const std::string& path, bool update) : output_(seekable(path)) {
   const Hdf5Guard guard;
   const bool existing = update && ::access(path.c_str(), F_OK) == 0;
   if (existing) {
@@ -165,11 +221,10 @@ void File::attribute(const std::string& name, const std::string& value) {
 Writer& File::dataset(const std::string& name, std::size_t dim, Element element, unsigned deflate) {
   const Hdf5Guard guard;
   check_shape(path() + ":" + name, dim, element, std::nullopt);
-  const LinkAccess access(H5P_LINK_ACCESS);
-  if (H5Oexists_by_name(file_.get(), name.c_str(), access.get()) > 0 &&
-      H5Ldelete(file_.get(), name.c_str(), access.get()) < 0) {
-    throw failed("{}:{}: cannot be replaced: {}", path(), name, hdf5_reason());
+  for (const auto& other : datasets_) {
+    if (other->link() == name) throw misuse("{}:{}: is written twice in one file; give it another name", path(), name);
   }
+  if (!remove_link(file_.get(), name)) throw failed("{}:{}: cannot be replaced: {}", path(), name, hdf5_reason());
   datasets_.push_back(std::make_unique<Dataset>(*this, name, dim, element, deflate));
   return *datasets_.back();
 }
@@ -206,7 +261,6 @@ std::unique_ptr<Hdf5File> Hdf5File::create(const std::string& path) { return std
 std::unique_ptr<Hdf5File> Hdf5File::update(const std::string& path) { return std::make_unique<File>(path, true); }
 
 std::unique_ptr<Writer> create_hdf5(const Spec& spec, const WriteOptions& options) {
-  if (spec.is_pipe()) throw misuse("HDF5 cannot be written to a pipe; name a file, or pipe npy:-");
   // A data set that is named joins the others of an existing file; a file that is named alone is made anew.
   auto file = spec.dataset.empty() ? Hdf5File::create(spec.path) : Hdf5File::update(spec.path);
   if (!options.distance.empty()) file->attribute("distance", options.distance);

@@ -117,13 +117,12 @@ class SpooledOutput final : public Output {
   Spool spool_;
 };
 
-/// Renaming a new file over a device or a pipe would destroy it.
+}  // namespace
+
 bool is_stream(const std::string& path) {
   struct stat info {};
   return path == "-" || (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode));
 }
-
-}  // namespace
 
 std::unique_ptr<Output> Output::open(const std::string& path, bool patched) {
   if (!is_stream(path)) return std::make_unique<FileOutput>(path);

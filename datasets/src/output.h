@@ -33,6 +33,9 @@ class Output {
   std::string name_;
 };
 
+/// Whether a path names standard output ("-"), a device or a named pipe: renaming a new file over it would destroy it.
+bool is_stream(const std::string& path);
+
 /// A temporary file that has no name, in $TMPDIR or /tmp, and vanishes with the object.
 class Spool {
  public:
