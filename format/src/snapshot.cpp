@@ -162,28 +162,30 @@ class MappedSnapshot final : public Snapshot {
         break;
       case SectionKind::list_radii:
         segment->radii = typed<float>(bytes);
-        require(finite_and_not_negative(segment->radii), describe(entry), "radii that are finite and not negative");
+        if (!finite_and_not_negative(segment->radii)) {
+          throw_corrupt(path_, describe(entry), "radii that are finite and not negative", "others");
+        }
         break;
       case SectionKind::list_residuals:
         segment->residuals = typed<float>(bytes);
-        require(finite_and_not_negative(segment->residuals), describe(entry),
-                "residual bounds that are finite and not negative");
+        if (!finite_and_not_negative(segment->residuals)) {
+          throw_corrupt(path_, describe(entry), "residual bounds that are finite and not negative", "others");
+        }
         break;
     }
   }
 
   void check_offsets(const SegmentView& segment) const {
+    const auto drop = std::is_sorted_until(segment.offsets.begin(), segment.offsets.end());
+    if (segment.offsets.front() == 0 && drop == segment.offsets.end() && segment.offsets.back() == segment.rows) return;
     const std::string where = fmt::format("section list_offsets of segment {}", &segment - segments_.data());
     if (segment.offsets.front() != 0) throw_corrupt(path_, where, "0 first", fmt::format("{}", segment.offsets.front()));
-    const auto drop = std::is_sorted_until(segment.offsets.begin(), segment.offsets.end());
     if (drop != segment.offsets.end()) {
       throw_corrupt(path_, where, fmt::format("offset {} to be at least {}", drop - segment.offsets.begin(), drop[-1]),
                     fmt::format("{}", *drop));
     }
-    if (segment.offsets.back() != segment.rows) {
-      throw_corrupt(path_, where, fmt::format("{} last, the number of rows", segment.rows),
-                    fmt::format("{}", segment.offsets.back()));
-    }
+    throw_corrupt(path_, where, fmt::format("{} last, the number of rows", segment.rows),
+                  fmt::format("{}", segment.offsets.back()));
   }
 
   void describe_section(const DirectoryEntry& entry) {
