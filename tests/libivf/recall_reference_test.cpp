@@ -1,0 +1,113 @@
+// Recall of fixed configurations against tests/golden/recall.json: too low is a fault, and so is too high, which says
+// that the reference no longer describes the engine. To write it again after a change that moves recall on purpose:
+//
+//   build/tests/libivf/ivf_tests_libivf "[write-recall-reference]"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine_fixture.h"
+#include "ivf/datasets/datasets.hpp"
+#include "support/catch.hpp"
+
+using namespace ivf;
+using namespace ivf::support;
+
+namespace {
+
+const std::string root = IVF_SOURCE_DIR;
+const std::string reference_path = root + "/tests/golden/recall.json";
+
+/// Half the width of a band: 200 queries x 10 neighbours, of which a handful may move with the starting rows of
+/// k-means.
+constexpr double tolerance = 0.01;
+
+struct Source {
+  const char* name;
+  std::string base, queries;
+};
+
+const std::vector<Source>& sources() {
+  static const std::vector<Source> all{
+      {"gaussian", "gaussian:n=20000,d=24,seed=1", "gaussian:n=200,d=24,seed=2"},
+      {"clustered", "clustered:n=20000,d=24,seed=1", "clustered:n=200,d=24,seed=2"},
+  };
+  return all;
+}
+
+struct Matrix {
+  std::vector<float> values;
+  std::size_t d = 0;
+  MatrixView view() const { return {values.data(), values.size() / d, d}; }
+};
+
+Matrix read(const std::string& spec, datasets::Role role, std::uint64_t most) {
+  datasets::ReadOptions options;
+  options.role = role;
+  const auto reader = datasets::open_reader(spec, options);
+  Matrix matrix;
+  matrix.d = reader->dim();
+  matrix.values = datasets::read_all(*reader, most);
+  return matrix;
+}
+
+/// Configuration -> recall@10, for every data set, metric, nlist and nprobe.
+std::vector<std::pair<std::string, double>> measure() {
+  std::vector<std::pair<std::string, double>> measured;
+  for (const Source& source : sources()) {
+    const Matrix base = read(source.base, datasets::Role::base, 20000);
+    const Matrix queries = read(source.queries, datasets::Role::queries, 200);
+    for (const Metric metric : {Metric::l2, Metric::ip, Metric::cosine}) {
+      for (const std::size_t nlist : {16, 64}) {
+        IndexIVFFlat index(base.d, nlist, metric);
+        index.train(base.view());
+        index.add(base.view());
+        SearchParams params;
+        const auto truth = index.search_exact(queries.view(), params);
+        for (const std::size_t nprobe : {std::size_t{1}, std::size_t{4}, nlist / 2, nlist}) {
+          params.nprobe = nprobe;
+          const auto found = index.search(queries.view(), params);
+          measured.emplace_back(
+              fmt::format("{} {} nlist={} nprobe={} k=10", source.name, metric_name(metric), nlist, nprobe),
+              recall_at_k(found.ids, 10, truth.ids, 10, found.nq, 10));
+        }
+      }
+    }
+  }
+  return measured;
+}
+
+}  // namespace
+
+TEST_CASE("recall lies within the bands of the reference") {
+  std::ifstream file(reference_path);
+  REQUIRE(file.good());
+  const auto reference = nlohmann::json::parse(file);
+  const auto measured = measure();
+  CHECK(reference.at("recall").size() == measured.size());
+  for (const auto& [name, recall] : measured) {
+    INFO(name << ": recall " << recall);
+    REQUIRE(reference.at("recall").contains(name));
+    const auto& band = reference.at("recall").at(name);
+    CHECK(recall >= band.at(0).get<double>());
+    CHECK(recall <= band.at(1).get<double>());
+  }
+}
+
+// Not a test by itself: the command that makes the reference.
+TEST_CASE("writes the reference of recall", "[.][write-recall-reference]") {
+  nlohmann::ordered_json reference;
+  reference["about"] = "Bands of recall@10 per configuration; made by ivf_tests_libivf \"[write-recall-reference]\".";
+  for (const auto& [name, recall] : measure()) {
+    // Every list probed is exact: no band.
+    const double width = recall == 1 ? 0 : tolerance;
+    const auto rounded = [](double value) { return std::round(std::clamp(value, 0.0, 1.0) * 1e4) / 1e4; };
+    reference["recall"][name] = {rounded(recall - width), rounded(recall + width)};
+  }
+  std::ofstream file(reference_path);
+  file << reference.dump(2) << "\n";
+  REQUIRE(file.good());
+}
