@@ -12,6 +12,8 @@
 namespace ivf::cli {
 namespace {
 
+constexpr std::size_t batch_bytes = std::size_t{8} << 20;
+
 /// Ids for rows, from a file that holds one a row.
 class IdSource {
  public:
@@ -66,7 +68,6 @@ class Add final : public Command {
     options.text("--ids", ids_, "FILE", "Ids of the rows: integers, one a row")
         .shows("count on from the number of rows");
     options.row_range(range_);
-    options.count("--batch", batch_, "N", "Rows to read at a time", 1, 1u << 30).shows("what fits --max-memory");
   }
 
   int run(Context& context) override {
@@ -77,25 +78,23 @@ class Add final : public Command {
       ids.emplace(ids_);
       ids->require(source.known_rows(), source.name());
     }
-    FileAppender appender(index_, context.options.run(Console::interrupt_only()));
+    FileAppender appender(index_, context.options.run(context.console.callback()));
     source.require_dim(appender.dim(), index_);
     const std::uint64_t before = appender.size();
-    const auto batch_rows = static_cast<std::size_t>(batch_ ? *batch_ : appender.batch_rows());
+    // The appender collects rows until they fill the memory; what is read at a time need only be worth the call.
+    const std::size_t step = rows_that_fit(batch_bytes, source.dim() * sizeof(float), appender.batch_rows());
     std::vector<float> batch;
-    // A batch larger than the data would only cost memory.
-    const std::size_t step = static_cast<std::size_t>(
-        std::max<std::uint64_t>(1, std::min<std::uint64_t>(batch_rows, source.known_rows().value_or(batch_rows))));
     while (source.next(batch, step)) {
       if (ids) {
         appender.append(source.view(batch), ids->next(source.batch_rows(), source.name()));
       } else {
         appender.append(source.view(batch));
       }
-      context.console.progress("adding", source.rows_read(), source.expected());
+      context.console.progress("reading", source.rows_read(), source.expected());
     }
     if (ids) ids->require_end(source.name());
-    throw_if_interrupted();  // From here on the new state will stand.
     if (source.rows_read() > 0) appender.commit();
+    forget_signals();
     const double milliseconds = watch.milliseconds();
 
     if (context.options.json) {
@@ -112,7 +111,6 @@ class Add final : public Command {
  private:
   std::string index_, data_, ids_;
   RowRange range_;
-  std::optional<std::uint64_t> batch_;
 };
 
 }  // namespace

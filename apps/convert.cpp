@@ -64,6 +64,7 @@ class Convert final : public Command {
     const std::uint64_t rows = integers ? copy_ids(context, *reader, *writer) : copy_rows(context, *reader, *writer);
     throw_if_interrupted();
     writer->finish();
+    forget_signals();
     if (context.options.json && !out.pipe()) {
       print_json({{"in", in_},
                   {"out", out_},

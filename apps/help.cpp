@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t page_width = 80;
 constexpr std::size_t text_column = 26;
+constexpr std::size_t command_text_column = 12;
 
 /// Stands for a space at which a line is not broken.
 constexpr char hard_space = '\1';
@@ -40,14 +41,14 @@ std::string wrap(const std::string& text, std::size_t indent) {
   return out;
 }
 
-std::string entry(const std::string& left, const std::string& text) {
+std::string entry(const std::string& left, const std::string& text, std::size_t column = text_column) {
   std::string line = "  " + left;
-  if (line.size() + 2 > text_column) {
-    line += "\n" + std::string(text_column, ' ');
+  if (line.size() + 2 > column) {
+    line += "\n" + std::string(column, ' ');
   } else {
-    line.resize(text_column, ' ');
+    line.resize(column, ' ');
   }
-  return line + wrap(text, text_column) + "\n";
+  return line + wrap(text, column) + "\n";
 }
 
 std::string option_line(const CLI::Option* option) {
@@ -87,7 +88,7 @@ std::string command_groups() {
       group = command.group;
       out += fmt::format("\n{}:\n", group);
     }
-    out += entry(command.name, command.summary);
+    out += entry(command.name, command.summary, command_text_column);
   }
   return out;
 }
@@ -169,7 +170,8 @@ std::string HelpFormatter::make_help(const CLI::App* app, std::string, CLI::AppF
   }
   for (const auto* option :
        app->get_options([](const CLI::Option* item) { return item->get_required() && !item->get_positional(); })) {
-    usage += " " + option->get_name() + " " + option->get_type_name();
+    const auto& letters = option->get_snames();
+    usage += " " + (letters.empty() ? option->get_name() : "-" + letters.front()) + " " + option->get_type_name();
   }
   out += usage + "\n";
   if (!arguments.empty()) out += "\nArguments:\n" + arguments;

@@ -34,6 +34,21 @@ std::vector<Bin> histogram(const std::vector<std::uint64_t>& sizes) {
   return bins;
 }
 
+/// What was recorded about the training, in a few words; in full where it is not what this version writes.
+std::string training_summary(const std::string& metadata) {
+  const Json record = Json::parse(metadata, nullptr, false);
+  if (!record.is_object()) return metadata;
+  std::string summary;
+  for (const auto& [key, value] : record.items()) {
+    if (value.is_structured()) continue;
+    const std::string text = value.is_string()         ? value.get<std::string>()
+                             : value.is_number_float() ? fmt::format("{:.4g}", value.get<double>())
+                                                       : value.dump();
+    summary += fmt::format("{}{} {}", summary.empty() ? "" : ", ", key, text);
+  }
+  return summary;
+}
+
 class Info final : public Command {
  public:
   void define(OptionSet& options) override {
@@ -71,8 +86,7 @@ class Info final : public Command {
     line(out, "dimensions", std::to_string(info.dim));
     line(out, "rows", grouped(info.rows));
     if (!info.flat) line(out, "lists", grouped(info.nlist));
-    if (!info.flat) line(out, "seed", std::to_string(info.seed));
-    if (!info.metadata.empty()) line(out, "training", info.metadata);
+    if (!info.metadata.empty()) line(out, "training", sections ? info.metadata : training_summary(info.metadata));
     line(out, "file",
          fmt::format("{} ({} a row), format {}, generation {}, {}{}", human_bytes(file.file_bytes()),
                      info.rows ? human_bytes(file.file_bytes() / info.rows) : "no", file.format_version(),

@@ -38,10 +38,16 @@ std::vector<std::string> arguments(int argc, char** argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
   if (!words.empty() && words.front() == "help") {
     words.erase(words.begin());
-    words.resize(std::min<std::size_t>(words.size(), 1));
     words.emplace_back("--help");
   }
   return words;
+}
+
+/// Help for a command that does not exist is misuse, too.
+void refuse_unknown_command(const CLI::App& program) {
+  if (program.get_subcommands().empty() && !program.remaining().empty()) {
+    misuse("{}", explain(CLI::ExtrasError({}), program));
+  }
 }
 
 int run_command(Context& context, int argc, char** argv) {
@@ -70,6 +76,7 @@ int run_command(Context& context, int argc, char** argv) {
   try {
     program.parse(words);
   } catch (const CLI::CallForHelp&) {
+    refuse_unknown_command(program);
     Stdout out;
     out.write(program.help());
     out.flush();
@@ -107,8 +114,7 @@ int guarded_main(int argc, char** argv) {
     console.error(fmt::format("unexpected: {}", error.what()));
   }
   if (const int signal = pending_signal()) {
-    console.error(
-        fmt::format("stopped by {}: nothing was written, what was there before is as it was", signal_name(signal)));
+    console.error(fmt::format("stopped by {}; no file was written or changed", signal_name(signal)));
     die_by_signal(signal);
   }
   // Whoever read our output has seen enough: end as every other tool of a pipeline does.

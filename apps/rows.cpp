@@ -14,7 +14,7 @@ namespace {
 constexpr float first_unstorable = 0x1.ffp127f;
 // Names the sequence of random numbers that samples are drawn with, apart from those of k-means.
 constexpr std::uint64_t sample_stream = 0x73616d706c65;  // "sample"
-constexpr std::size_t batch_bytes = std::size_t{4} << 20;
+constexpr std::size_t slice_bytes = std::size_t{4} << 20;
 
 /// A number in [0, bound) from 64 random bits, without the bias of a remainder.
 std::uint64_t scale_to(std::uint64_t bits, std::uint64_t bound) {
@@ -34,13 +34,24 @@ RowSource::RowSource(const std::string& spec, datasets::Role role, const RowRang
 }
 
 bool RowSource::next(std::vector<float>& batch, std::size_t max_rows) {
-  throw_if_interrupted();
-  batch.resize(max_rows * dim());
-  batch_ = reader_->read(batch.data(), max_rows);
-  // The end of a pipe after a signal is not the end of the data.
-  throw_if_interrupted();
-  check_values(batch.data(), batch_);
-  read_ += batch_;
+  const std::size_t slice = rows_that_fit(slice_bytes, dim() * sizeof(float), max_rows);
+  batch.clear();
+  // Address space for all of it, memory only for what comes: the source may hold less.
+  batch.reserve(max_rows * dim());
+  batch_ = 0;
+  while (batch_ < max_rows) {
+    throw_if_interrupted();
+    const std::size_t wanted = std::min(slice, max_rows - batch_);
+    batch.resize((batch_ + wanted) * dim());
+    const std::size_t count = reader_->read(batch.data() + batch_ * dim(), wanted);
+    // The end of a pipe after a signal is not the end of the data.
+    throw_if_interrupted();
+    check_values(batch.data() + batch_ * dim(), count);
+    batch_ += count;
+    read_ += count;
+    if (count == 0) break;
+  }
+  batch.resize(batch_ * dim());
   return batch_ > 0;
 }
 
@@ -78,7 +89,7 @@ Sample draw_sample(RowSource& source, std::uint64_t size, std::uint64_t seed, Co
   Sample sample;
   if (const auto known = source.known_rows()) sample.rows.reserve(std::min(*known, size) * dim);
   std::vector<float> batch;
-  const std::size_t batch_rows = rows_that_fit(batch_bytes, dim * sizeof(float), 65536);
+  const std::size_t batch_rows = rows_that_fit(slice_bytes, dim * sizeof(float), 65536);
   while (source.next(batch, batch_rows)) {
     const MatrixView rows = source.view(batch);
     for (std::size_t r = 0; r < rows.rows; ++r, ++sample.offered) {

@@ -9,6 +9,7 @@
 #include "quality.h"
 #include "results.h"
 #include "rows.h"
+#include "signals.h"
 #include "stdout.h"
 #include "summary.h"
 #include "verification.h"
@@ -108,7 +109,9 @@ class Search final : public Command {
     }
     const auto sink = open_sink();
     look_up(context, *index, source, truth, sink.get());
+    throw_if_interrupted();
     if (sink) sink->finish();
+    forget_signals();
     report(context, source.name());
     return judge(context);
   }

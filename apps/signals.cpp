@@ -63,6 +63,8 @@ void throw_if_interrupted() {
   if (first_signal != 0) throw Interrupted();
 }
 
+void forget_signals() noexcept { first_signal = 0; }
+
 const char* signal_name(int signal) noexcept {
   switch (signal) {
     case SIGINT:

@@ -26,6 +26,10 @@ bool pipe_closed() noexcept;
 
 void throw_if_interrupted();
 
+/// Called when what was asked for is done and durable: a signal that came too late to stop it is forgotten, so that
+/// nobody is told that nothing happened.
+void forget_signals() noexcept;
+
 /// "SIGINT", ...
 const char* signal_name(int signal) noexcept;
 

@@ -7,6 +7,7 @@
 #include "ivf/index.hpp"
 #include "message.h"
 #include "rows.h"
+#include "signals.h"
 #include "summary.h"
 
 namespace ivf::cli {
@@ -89,8 +90,7 @@ Then: ivf add INDEX DATA
     if (context.options.json) {
       print_json({{"index", index_}, {"flat", true}, {"metric", metric_name(metric)}, {"dim", source.dim()}});
     }
-    context.console.note(
-        fmt::format("{}: flat index, {} dimensions, {}; next: ivf add", index_, source.dim(), metric_name(metric)));
+    context.console.note(fmt::format("{}: flat index, {} dimensions, {}", index_, source.dim(), metric_name(metric)));
     return exit_done;
   }
 
@@ -106,6 +106,7 @@ Then: ivf add INDEX DATA
     const TrainReport report = index.train(MatrixView(sample.rows.data(), sample.count, source.dim()), params);
     const double milliseconds = watch.milliseconds();
     index.save(index_, save_options(context));
+    forget_signals();
 
     context.console.clear();
     for (std::size_t i = 0; i < report.objective.size(); ++i) {
@@ -127,10 +128,9 @@ Then: ivf add INDEX DATA
                   {"splits", report.splits},
                   {"train_ms", milliseconds}});
     }
-    context.console.note(
-        fmt::format("{}: {} lists of {} dimensions, {}, trained on {} in {}, imbalance {:.3g}; next: ivf add", index_,
-                    grouped(*nlist_), source.dim(), metric_name(metric), counted(sample.count, "row"),
-                    human_time(milliseconds), report.imbalance));
+    context.console.note(fmt::format("{}: {} lists of {} dimensions, {}, trained on {} in {}, imbalance {:.3g}", index_,
+                                     grouped(*nlist_), source.dim(), metric_name(metric), counted(sample.count, "row"),
+                                     human_time(milliseconds), report.imbalance));
     return exit_done;
   }
 

@@ -113,6 +113,7 @@ All other formats hold the values that `ivf search` prints (l2: squared).
     sink_->write(best.rows());
     throw_if_interrupted();
     sink_->finish();
+    forget_signals();
     report(context, metric, base, nq, watch.milliseconds());
     return exit_done;
   }
