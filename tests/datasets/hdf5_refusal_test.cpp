@@ -81,7 +81,8 @@ TEST_CASE("hdf5 refusals: a compressed chunk that cannot be expanded") {
   REQUIRE(at != std::string::npos);
   file.replace(at + 100, 50, std::string(50, '\xaa'));
   write_bytes(path, file);
-  require_refused(ErrorKind::corrupt, {"x.h5:train", "the chunk at row 0, column 0", "does not expand to"}, [&] { read_matrix(path); });
+  require_refused(ErrorKind::corrupt, {"x.h5:train", "the chunk at row 0, column 0", "does not expand to"},
+                  [&] { read_matrix(path); });
 }
 
 TEST_CASE("hdf5 refusals: a missing data set lists what there is") {
@@ -189,7 +190,8 @@ TEST_CASE("hdf5 refusals: a filter that is not built in, though a plugin folder 
   const std::string path = sample_file(
       directory, {100, 4},
       {H5T_IEEE_F32LE, {10, 4}, [](hid_t p) { H5Pset_filter(p, zstd_plugin, H5Z_FLAG_OPTIONAL, 0, nullptr); }});
-  require_refused(ErrorKind::corrupt, {"x.h5:train", "no plugins are loaded", "h5repack -f GZIP"}, [&] { open_reader(path); });
+  require_refused(ErrorKind::corrupt, {"x.h5:train", "no plugins are loaded", "h5repack -f GZIP"},
+                  [&] { open_reader(path); });
   unsigned loading = 1;
   H5PLget_loading_state(&loading);
   CHECK(loading == 0);
