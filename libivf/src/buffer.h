@@ -17,7 +17,7 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t size)
-      : data_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{alignment}))), size_(size) {}
+      : data_(static_cast<T*>(::operator new (size * sizeof(T), std::align_val_t{alignment}))), size_(size) {}
   Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
     other.data_ = nullptr;
     other.size_ = 0;
@@ -42,7 +42,7 @@ class Buffer {
 
  private:
   static constexpr std::size_t alignment = 64;
-  void release() noexcept { ::operator delete(data_, std::align_val_t{alignment}); }
+  void release() noexcept { ::operator delete (data_, std::align_val_t{alignment}); }
 
   T* data_ = nullptr;
   std::size_t size_ = 0;

@@ -30,8 +30,8 @@ float residual_bound(const float* rows, std::size_t n, std::size_t dim) noexcept
   for (std::size_t i = 0; i < n; ++i) {
     double residual = 0, norm = 0;
     kernels.residual(rows + i * dim, dim, &residual, &norm);
-    // A value that rounds up to infinity in bf16 makes the residual infinite. Its row's norm overflows float32, and such rows
-    // are never discarded by a scan, so the bound need not hold for them.
+    // A value that rounds up to infinity in bf16 makes the residual infinite. Its row's norm overflows float32, and
+    // such rows are never discarded by a scan, so the bound need not hold for them.
     if (!std::isfinite(residual)) continue;
     if (norm > 0 && residual > worst * norm) worst = residual / norm;
   }

@@ -16,13 +16,15 @@ namespace ivf::detail {
 bool split_planes(const float* rows, std::size_t count, std::uint16_t* hi, std::uint16_t* lo) noexcept;
 /// The inverse; lo may be null (all zero).
 void join_planes(const std::uint16_t* hi, const std::uint16_t* lo, std::size_t count, float* rows) noexcept;
-/// An upper bound (rounded up) of ‖x−x̂‖/‖x‖ over rows, x̂ being the hi plane; 0 for zero rows. For SegmentView::residuals.
+/// An upper bound (rounded up) of ‖x−x̂‖/‖x‖ over rows, x̂ being the hi plane; 0 for zero rows. For
+/// SegmentView::residuals.
 float residual_bound(const float* rows, std::size_t n, std::size_t dim) noexcept;
 /// Canonical squared norms of rows (rounded to float32).
 void squared_norms(MatrixView rows, float* norms) noexcept;
 /// Index of the first value that is NaN or infinite; `count` when there is none.
 std::size_t first_nonfinite(const float* values, std::size_t count) noexcept;
-/// Normalises one row canonically: y_i = float(double(x_i) / sqrt(s)), s the unrounded canonical inner product of x with itself.
+/// Normalises one row canonically: y_i = float(double(x_i) / sqrt(s)), s the unrounded canonical inner product of x
+/// with itself.
 void normalize_row(const float* x, std::size_t d, float* y) noexcept;
 
 /// Rows in two planes that this object owns, with 64 readable bytes past the end of hi.

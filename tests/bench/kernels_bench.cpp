@@ -2,7 +2,8 @@
 //
 //   kernels_bench [d] [rows] [level]
 //
-// The peak of a level is measured, not looked up: a loop of independent multiply-adds (or tile products) on registers alone.
+// The peak of a level is measured, not looked up: a loop of independent multiply-adds (or tile products) on registers
+// alone.
 
 #include <algorithm>
 #include <chrono>
@@ -58,8 +59,8 @@ struct Row {
 };
 
 void print(const char* level, const Row& row, double peak) {
-  std::printf("%-8s %-8s nq=%-3zu %10.2f us %9.2f GB/s %9.1f GFLOP/s", level, row.kernel, row.queries, row.seconds * 1e6,
-              row.bytes / row.seconds * 1e-9, row.flops / row.seconds * 1e-9);
+  std::printf("%-8s %-8s nq=%-3zu %10.2f us %9.2f GB/s %9.1f GFLOP/s", level, row.kernel, row.queries,
+              row.seconds * 1e6, row.bytes / row.seconds * 1e-9, row.flops / row.seconds * 1e-9);
   if (peak > 0) std::printf("  %5.1f %% of the level's %.0f", 100 * row.flops / row.seconds / peak, peak * 1e-9);
   std::printf("\n");
 }
@@ -83,37 +84,56 @@ void bench_level(const cpu::Kernels& kernels, std::size_t d, std::size_t rows) {
   const auto aligned = [](std::vector<char>& bytes) {
     return bytes.data() + (64 - reinterpret_cast<std::uintptr_t>(bytes.data()) % 64) % 64;
   };
-  std::vector<float> half(cpu::scan_rows_max), dots(cpu::scan_rows_max * scan.tile + 16), norms(32, 1.0f), slops(32, 0.0f);
+  std::vector<float> half(cpu::scan_rows_max), dots(cpu::scan_rows_max * scan.tile + 16), norms(32, 1.0f),
+      slops(32, 0.0f);
   std::vector<float> offsets(cpu::max_tile, 1e30f), kappa(cpu::max_tile, 0.0f);  // Nothing passes.
   std::vector<std::uint32_t> tags(dots.size());
 
-  print(kernels.level, {"stage", 0, median_seconds([&] { scan.stage(planes.hi.data(), rows, d, aligned(staged)); }), hi_bytes, 0}, 0);
+  print(kernels.level,
+        {"stage", 0, median_seconds([&] { scan.stage(planes.hi.data(), rows, d, aligned(staged)); }), hi_bytes, 0}, 0);
   for (std::size_t nq : {std::size_t{1}, std::size_t{4}, scan.tile / 2, scan.tile}) {
     scan.pack(pointers.data(), nq, d, aligned(packed));
     const double seconds = median_seconds([&] {
       for (std::size_t row = 0; row < rows; row += cpu::scan_rows_max) {
-        const cpu::ScanArgs args{aligned(staged) + row * scan.staged_bytes(d), true, std::min(rows - row, cpu::scan_rows_max), d,
-                                 aligned(packed), nq,
-                                 half.data(), norms.data(), slops.data(), offsets.data(), kappa.data(), aligned(scratch),
-                                 dots.data(), tags.data()};
+        const cpu::ScanArgs args{aligned(staged) + row * scan.staged_bytes(d),
+                                 true,
+                                 std::min(rows - row, cpu::scan_rows_max),
+                                 d,
+                                 aligned(packed),
+                                 nq,
+                                 half.data(),
+                                 norms.data(),
+                                 slops.data(),
+                                 offsets.data(),
+                                 kappa.data(),
+                                 aligned(scratch),
+                                 dots.data(),
+                                 tags.data()};
         if (scan.scan(&args) != 0) std::abort();
       }
     });
     print(kernels.level, {"scan", nq, seconds, hi_bytes, 2.0 * static_cast<double>(rows * d * nq)}, peak);
   }
-  print(kernels.level, {"pack", scan.tile, median_seconds([&] { scan.pack(pointers.data(), scan.tile, d, aligned(packed)); }),
-                        static_cast<double>(scan.tile * scan.prepared_bytes(d)), 0}, 0);
+  print(kernels.level,
+        {"pack", scan.tile, median_seconds([&] { scan.pack(pointers.data(), scan.tile, d, aligned(packed)); }),
+         static_cast<double>(scan.tile * scan.prepared_bytes(d)), 0},
+        0);
 
   std::vector<std::uint64_t> chosen;
   const ivf::Philox random(3, 0);
   for (std::size_t i = 0; i < 64; ++i) chosen.push_back(random.u64(i) % rows);
   std::vector<float> values(chosen.size());
-  const cpu::RefineArgs refine{queries.data(), planes.hi.data(), planes.lo.data(), d, chosen.data(), chosen.size(), values.data()};
-  print(kernels.level, {"refine", 1, median_seconds([&] { kernels.rows->refine_l2(&refine); }),
-                        static_cast<double>(chosen.size() * d * 4), 3.0 * static_cast<double>(chosen.size() * d)}, 0);
+  const cpu::RefineArgs refine{queries.data(), planes.hi.data(), planes.lo.data(), d,
+                               chosen.data(),  chosen.size(),    values.data()};
+  print(kernels.level,
+        {"refine", 1, median_seconds([&] { kernels.rows->refine_l2(&refine); }),
+         static_cast<double>(chosen.size() * d * 4), 3.0 * static_cast<double>(chosen.size() * d)},
+        0);
   std::vector<std::uint16_t> hi(rows * d), lo(rows * d);
-  print(kernels.level, {"split", 1, median_seconds([&] { kernels.rows->split(base.data(), rows * d, hi.data(), lo.data()); }),
-                        static_cast<double>(rows * d * 8), 0}, 0);
+  print(kernels.level,
+        {"split", 1, median_seconds([&] { kernels.rows->split(base.data(), rows * d, hi.data(), lo.data()); }),
+         static_cast<double>(rows * d * 8), 0},
+        0);
 }
 
 }  // namespace

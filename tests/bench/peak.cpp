@@ -54,7 +54,8 @@ __attribute__((target("avx512f"))) void fma512() {
   __asm__ volatile("" : : "v"(sum));
 }
 
-// A constant in memory: the intrinsic tells the compiler of the first eight bytes only, and it drops stores to the rest.
+// A constant in memory: the intrinsic tells the compiler of the first eight bytes only, and it drops stores to the
+// rest.
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};

@@ -24,7 +24,7 @@ double milliseconds_since(std::chrono::steady_clock::time_point start) {
 /// What one batch of queries needs besides the backend's own workspace.
 struct BatchBuffers {
   std::vector<float> queries;  ///< Normalised copies, for cosine.
-  std::vector<float> values;   ///< Of queries and centroids.
+  std::vector<float> bounds;   ///< Of queries and centroids.
   std::vector<idx_t> ids;
   std::vector<std::int32_t> lists;
 };
@@ -99,19 +99,25 @@ class BatchedScan {
   void coarse(ScanRequest& request, BatchBuffers& buffers, SearchStats& stats) const {
     const auto start = std::chrono::steady_clock::now();
     const std::size_t probes = request.queries.rows * nprobe_;
-    buffers.values.resize(probes);
-    buffers.ids.resize(probes);
     buffers.lists.resize(probes);
+    buffers.bounds.resize(probes);
     ScanRequest step = request;
     step.corpus = &index_.centroids().corpus();
     step.max_codes = 0;
     step.mode = SearchMode::automatic;
     step.progress = nullptr;
     SearchStats unused;  // The statistics of a search are those of its lists.
-    detail::cpu_backend().topk(step, nprobe_, buffers.values.data(), buffers.ids.data(), unused);
-    std::transform(buffers.ids.begin(), buffers.ids.end(), buffers.lists.begin(),
-                   [](idx_t id) { return static_cast<std::int32_t>(id); });
-    request.probes = {buffers.lists.data(), buffers.values.data(), nprobe_};
+    if (max_codes_ == 0) {
+      detail::cpu_backend().probe(step, nprobe_, buffers.lists.data(), buffers.bounds.data(), unused);
+      request.probes = {buffers.lists.data(), buffers.bounds.data(), nprobe_};
+    } else {
+      // The cap counts rows in probe order: here the order matters, not only the set.
+      buffers.ids.resize(probes);
+      detail::cpu_backend().topk(step, nprobe_, buffers.bounds.data(), buffers.ids.data(), unused);
+      std::transform(buffers.ids.begin(), buffers.ids.end(), buffers.lists.begin(),
+                     [](idx_t id) { return static_cast<std::int32_t>(id); });
+      request.probes = {buffers.lists.data(), step.corpus->inner_product ? nullptr : buffers.bounds.data(), nprobe_};
+    }
     stats.coarse_ms += milliseconds_since(start);
   }
 

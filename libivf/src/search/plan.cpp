@@ -21,8 +21,8 @@ SearchMode choose_mode(SearchMode asked, double avg_group) noexcept {
   return avg_group >= csr_threshold ? SearchMode::csr : SearchMode::matrix;
 }
 
-Groups group_by_list(const Probes& probes, std::size_t nlist, std::size_t first, std::size_t last, std::size_t first_rank,
-                     std::size_t last_rank) {
+Groups group_by_list(const Probes& probes, std::size_t nlist, std::size_t first, std::size_t last,
+                     std::size_t first_rank, std::size_t last_rank) {
   Groups groups;
   groups.offsets.assign(nlist + 1, 0);
   for (std::size_t q = first; q < last; ++q) {
@@ -45,8 +45,8 @@ Groups group_by_list(const Probes& probes, std::size_t nlist, std::size_t first,
   return groups;
 }
 
-std::vector<ScanTask> cut_tasks(const Groups& groups, const std::vector<std::uint64_t>& list_rows, std::size_t member_block,
-                                std::uint64_t row_block) {
+std::vector<ScanTask> cut_tasks(const Groups& groups, const std::vector<std::uint64_t>& list_rows,
+                                std::size_t member_block, std::uint64_t row_block) {
   std::vector<ScanTask> tasks;
   for (std::size_t list = 0; list < list_rows.size(); ++list) {
     for (std::uint64_t row = 0; row < list_rows[list]; row += row_block) {

@@ -1,6 +1,7 @@
 #pragma once
 /// \file
-/// Planning of a scan: which mode, in which rounds, and which queries meet which list. No arithmetic on vectors, no device code.
+/// Planning of a scan: which mode, in which rounds, and which queries meet which list. No arithmetic on vectors, no
+/// device code.
 
 #include <cstdint>
 #include <vector>
@@ -28,8 +29,8 @@ struct Groups {
 };
 
 /// Groups the probes of queries [first, last) with first_rank <= rank < last_rank. Member queries count from `first`.
-Groups group_by_list(const Probes& probes, std::size_t nlist, std::size_t first, std::size_t last, std::size_t first_rank,
-                     std::size_t last_rank);
+Groups group_by_list(const Probes& probes, std::size_t nlist, std::size_t first, std::size_t last,
+                     std::size_t first_rank, std::size_t last_rank);
 
 /// A piece of work: a block of a list's members against a range of its rows.
 struct ScanTask {
@@ -40,11 +41,11 @@ struct ScanTask {
 
 /// Cuts groups into tasks of at most `member_block` members and `row_block` rows, the most expensive first, so that no
 /// thread is left with a large one at the end.
-std::vector<ScanTask> cut_tasks(const Groups& groups, const std::vector<std::uint64_t>& list_rows, std::size_t member_block,
-                                std::uint64_t row_block);
+std::vector<ScanTask> cut_tasks(const Groups& groups, const std::vector<std::uint64_t>& list_rows,
+                                std::size_t member_block, std::uint64_t row_block);
 
-/// Rows of each list that a query with `max_codes` scans, per probe (faiss's rule): lists count in probe order, and the list
-/// that would pass the cap is cut. nq x nprobe.
+/// Rows of each list that a query with `max_codes` scans, per probe (faiss's rule): lists count in probe order, and the
+/// list that would pass the cap is cut. nq x nprobe.
 std::vector<std::uint64_t> cut_by_max_codes(const Probes& probes, const std::vector<std::uint64_t>& list_rows,
                                             std::size_t first, std::size_t last, std::uint64_t max_codes);
 

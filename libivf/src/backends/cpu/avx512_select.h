@@ -29,8 +29,9 @@ inline size_t append(__m512 dots, __mmask16 keep, uint32_t tag, const ScanArgs* 
 
 /// The part of 16 queries' discard bounds that does not depend on the row: t - (kappa * norm + slop).
 inline __m512 block_bound(const ScanArgs* args, size_t block, size_t first_lane) {
-  const __m512 slack = _mm512_fmadd_ps(_mm512_loadu_ps(args->kappa + first_lane), _mm512_set1_ps(args->block_norms[block]),
-                                       _mm512_set1_ps(args->block_slops[block]));
+  const __m512 slack =
+      _mm512_fmadd_ps(_mm512_loadu_ps(args->kappa + first_lane), _mm512_set1_ps(args->block_norms[block]),
+                      _mm512_set1_ps(args->block_slops[block]));
   return _mm512_sub_ps(_mm512_loadu_ps(args->t + first_lane), slack);
 }
 

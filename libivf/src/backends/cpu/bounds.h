@@ -18,6 +18,8 @@ struct QueryNorms {
   double norm = 0;      ///< ‖q‖
   double residual = 0;  ///< ‖q−q̂‖, 0 for levels that do not round queries.
   double flush = 0;     ///< Absolute error of flushed denormals that does not depend on the row.
+  double slope = 0;     ///< kappa = slope + slope_rho * rho
+  double slope_rho = 0;
 };
 
 /// Rows and queries with a norm past this could overflow a float32 product of norms: they are never discarded.
@@ -32,18 +34,19 @@ inline QueryNorms query_norms(double square, double residual_square, std::size_t
   q.square = square;
   q.norm = std::sqrt(square) * (1 + 0x1p-30);
   q.residual = std::sqrt(residual_square) * (1 + 0x1p-30);
-  q.flush = smallest_normal * (std::sqrt(static_cast<double>(d)) * q.norm + 3 * static_cast<double>(d));
+  const double root = std::sqrt(static_cast<double>(d));
+  q.flush = smallest_normal * (root * q.norm + 3 * static_cast<double>(d));
+  const double u = static_cast<double>(d) * 0x1p-24;
+  const double gamma = u / (1 - u);
+  const double rounding = q.residual + gamma * (q.norm + q.residual);
+  constexpr double spare = 1 + 0x1p-20;  // For float32 arithmetic on kappa.
+  q.slope = (rounding + smallest_normal * root) * spare;
+  q.slope_rho = (rounding + q.norm) * spare;
   return q;
 }
 
-/// κ for rows whose residuals are at most rho·‖x‖, with 2^-20 to spare for float32 arithmetic on it.
-inline double kappa(const QueryNorms& q, double rho, std::size_t d) noexcept {
-  const double u = static_cast<double>(d) * 0x1p-24;
-  const double gamma = u / (1 - u);
-  const double slope = (q.residual + gamma * (q.norm + q.residual)) * (1 + rho) + q.norm * rho +
-                       smallest_normal * std::sqrt(static_cast<double>(d));
-  return slope * (1 + 0x1p-20);
-}
+/// κ for rows whose residuals are at most rho·‖x‖.
+inline double kappa(const QueryNorms& q, double rho) noexcept { return q.slope + q.slope_rho * rho; }
 
 /// An upper bound of ‖x‖ from the stored float32 squared norm; +inf when that overflowed.
 inline double norm_bound(float squared) noexcept {
@@ -55,7 +58,8 @@ inline double norm_bound(float squared) noexcept {
 inline float discard_offset(const QueryNorms& q, float limit, bool inner_product) noexcept {
   constexpr float keep_all = -std::numeric_limits<float>::infinity();
   if (!(q.norm < largest_norm) || limit == std::numeric_limits<float>::infinity()) return keep_all;
-  // L2 discards when ‖x‖² + ‖q‖² − 2D − 2e > limit, inner product when −D − e > limit; 2^-22 covers the float32 arithmetic.
+  // L2 discards when ‖x‖² + ‖q‖² − 2D − 2e > limit, inner product when −D − e > limit; 2^-22 covers the float32
+  // arithmetic.
   const double magnitude = std::fabs(static_cast<double>(limit)) + (inner_product ? 0.0 : q.square);
   const double offset = inner_product ? -static_cast<double>(limit) : (q.square - static_cast<double>(limit)) / 2;
   return static_cast<float>(offset - magnitude * 0x1p-22 - q.flush);
@@ -65,9 +69,9 @@ struct ScoreBounds {
   float lower, upper;
 };
 
-/// Bounds of the canonical score of a row from its approximate dot product. `slope` is kappa().
-inline ScoreBounds score_bounds(const QueryNorms& q, float dot, float squared_norm, double slope, bool inner_product) noexcept {
-  const double norm = norm_bound(squared_norm);
+/// Bounds of the canonical score of a row from its approximate dot product. `slope` is kappa(), `norm` at least ‖x‖.
+inline ScoreBounds score_bounds(const QueryNorms& q, float dot, float squared_norm, double norm, double slope,
+                                bool inner_product) noexcept {
   const double error = slope * norm + q.flush;
   const double square = static_cast<double>(squared_norm);
   const double score = inner_product ? -static_cast<double>(dot) : square + q.square - 2 * static_cast<double>(dot);

@@ -10,6 +10,8 @@
 namespace ivf::detail::cpu {
 namespace {
 
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
 class Stopwatch {
  public:
   double lap() {
@@ -23,10 +25,11 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-/// Runs a request in batches that fit its memory, and hands each query's sorted hits to `deliver(query, hits)`.
-template <class Deliver>
-void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t k, float limit, SearchStats& stats,
-                 const Deliver& deliver) {
+/// Runs a request in batches that fit its memory, and ends each query with `finish(job, query in the job, query,
+/// scratch, stats)`, on one thread a query.
+template <class Finish>
+void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t k,
+                 float limit, SearchStats& stats, const Finish& finish) {
   const Corpus& corpus = *request.corpus;
   const std::size_t nq = request.queries.rows;
   const std::size_t nprobe = request.probes.lists == nullptr ? corpus.nlist : request.probes.nprobe;
@@ -49,8 +52,7 @@ void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
     parallel_for(request.threads, last - first, 64, [&](std::size_t begin, std::size_t end, unsigned thread) {
       std::vector<Hit> hits;
       for (std::size_t q = begin; q < end; ++q) {
-        job.finish(q, hits, refined[thread]);
-        deliver(first + q, hits);
+        finish(job, q, first + q, hits, refined[thread]);
       }
     });
     for (const auto& part : refined) stats.rows_refined += part.rows_refined;
@@ -59,33 +61,51 @@ void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
   }
 }
 
-/// The canonical value behind a score. A zero is always +0: sums that underflow to -0 are equal to +0 in the order, and rows
-/// that share an id would otherwise come out in either order.
+/// The canonical value behind a score. A zero is always +0: sums that underflow to -0 are equal to +0 in the order, and
+/// rows that share an id would otherwise come out in either order.
 float value_of(float score, bool inner_product) { return inner_product ? 0.0f - score : score; }
 
 }  // namespace
 
 void CpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) {
-  constexpr float inf = std::numeric_limits<float>::infinity();
   const bool ip = request.corpus->inner_product;
-  run_batches(kernels_, workspaces_, request, k, inf, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
+  const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
+                          SearchStats& refined) {
+    job.finish(local, hits, refined);
     for (std::size_t i = 0; i < k; ++i) {
       const bool found = i < hits.size();
-      const float score = found ? hits[i].score : inf;
-      values[q * k + i] = value_of(score, ip);
+      values[q * k + i] = value_of(found ? hits[i].score : infinity, ip);
       ids[q * k + i] = found ? hits[i].id : -1;
     }
-  });
+  };
+  run_batches(kernels_, workspaces_, request, k, infinity, stats, finish);
+}
+
+void CpuBackend::probe(const ScanRequest& request, std::size_t k, std::int32_t* lists, float* bounds,
+                       SearchStats& stats) {
+  const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
+                          SearchStats& refined) {
+    job.finish_set(local, hits, refined);
+    for (std::size_t i = 0; i < k; ++i) {
+      const bool found = i < hits.size();
+      bounds[q * k + i] = found ? hits[i].score : infinity;
+      lists[q * k + i] = found ? static_cast<std::int32_t>(hits[i].id) : -1;
+    }
+  };
+  run_batches(kernels_, workspaces_, request, k, infinity, stats, finish);
 }
 
 RangeHits CpuBackend::range(const ScanRequest& request, float radius, SearchStats& stats) {
   const bool ip = request.corpus->inner_product;
   RangeHits result;
   result.hits.resize(request.queries.rows);
-  run_batches(kernels_, workspaces_, request, 0, ip ? -radius : radius, stats, [&](std::size_t q, const std::vector<Hit>& hits) {
+  const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
+                          SearchStats& refined) {
+    job.finish(local, hits, refined);
     result.hits[q].reserve(hits.size());
     for (const Hit& hit : hits) result.hits[q].emplace_back(value_of(hit.score, ip), hit.id);
-  });
+  };
+  run_batches(kernels_, workspaces_, request, 0, ip ? -radius : radius, stats, finish);
   return result;
 }
 
@@ -97,11 +117,17 @@ void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int
   request.threads = threads;
   request.mode = SearchMode::csr;
   SearchStats stats;
-  run_batches(kernels_, workspaces_, request, 1, std::numeric_limits<float>::infinity(), stats,
-              [&](std::size_t q, const std::vector<Hit>& hits) {
-                list[q] = hits.empty() ? -1 : static_cast<std::int32_t>(hits[0].id);
-                if (value != nullptr) value[q] = hits.empty() ? 0.0f : value_of(hits[0].score, centroids.inner_product);
-              });
+  const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
+                          SearchStats& refined) {
+    if (value == nullptr) {
+      job.finish_set(local, hits, refined);  // Most rows have one candidate left: no value is needed to name it.
+    } else {
+      job.finish(local, hits, refined);
+      value[q] = hits.empty() ? 0.0f : value_of(hits[0].score, centroids.inner_product);
+    }
+    list[q] = hits.empty() ? -1 : static_cast<std::int32_t>(hits[0].id);
+  };
+  run_batches(kernels_, workspaces_, request, 1, infinity, stats, finish);
 }
 
 }  // namespace ivf::detail::cpu

@@ -14,6 +14,8 @@ class CpuBackend final : public Backend {
   std::string_view name() const noexcept override { return "cpu"; }
   std::string_view isa() const noexcept override { return kernels_.level; }
   void topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) override;
+  void probe(const ScanRequest& request, std::size_t k, std::int32_t* lists, float* bounds,
+             SearchStats& stats) override;
   RangeHits range(const ScanRequest& request, float radius, SearchStats& stats) override;
   void assign(const Corpus& centroids, MatrixView rows, const std::int32_t* hint, std::int32_t* list, float* value,
               unsigned threads) override;

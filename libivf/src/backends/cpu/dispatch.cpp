@@ -1,4 +1,5 @@
-// Which levels this machine can run: the CPU must have the instructions, and the operating system must save the registers.
+// Which levels this machine can run: the CPU must have the instructions, and the operating system must save the
+// registers.
 
 #include <cstdlib>
 #include <mutex>
@@ -87,9 +88,7 @@ bool amx_permitted() noexcept {
 #endif
 }
 
-const Kernels& best_kernels() noexcept {
-  return levels().back();
-}
+const Kernels& best_kernels() noexcept { return levels().back(); }
 
 }  // namespace cpu
 
@@ -110,7 +109,8 @@ Backend& cpu_backend_at(std::string_view level) {
     if (level == kernels.level) return *backends.emplace_back(std::make_unique<cpu::CpuBackend>(kernels));
   }
   throw Error(ErrorKind::misuse,
-              fmt::format("IVF_ISA: expected one of the levels that this machine runs ({}), found \"{}\"", cpu::level_names(), level));
+              fmt::format("IVF_ISA: expected one of the levels that this machine runs ({}), found \"{}\"",
+                          cpu::level_names(), level));
 }
 
 Backend& cpu_backend() {

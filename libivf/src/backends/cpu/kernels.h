@@ -2,8 +2,8 @@
 /// \file
 /// What an instruction-set level provides: plain functions over raw pointers, chosen once at run time.
 ///
-/// Included by files that are compiled with flags of their own, so it holds declarations and plain structs only: an inline
-/// function here could be emitted with AVX-512 and win at link time for everybody.
+/// Included by files that are compiled with flags of their own, so it holds declarations and plain structs only: an
+/// inline function here could be emitted with AVX-512 and win at link time for everybody.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -18,15 +18,15 @@ constexpr size_t max_tile = 64;
 constexpr size_t scan_rows_max = 1024;
 
 /// Queries of one tile against contiguous rows. A survivor is a (row, query) whose approximate dot product D is not
-/// provably too small:  !(D < half_norms[row] + t[query] - kappa[query] * block_norms[row / 32] - block_slops[row / 32]).
-/// The negated comparison keeps whatever is NaN.
+/// provably too small:  !(D < half_norms[row] + t[query] - kappa[query] * block_norms[row / 32] - block_slops[row /
+/// 32]). The negated comparison keeps whatever is NaN.
 struct ScanArgs {
   const void* rows_data;  ///< The rows from stage(), or the hi plane itself when `staged` is false.
   bool staged;
   size_t rows;  ///< 1 .. scan_rows_max; a multiple of 32 when not staged.
   size_t d;
-  const void* packed;  ///< From pack(), for `nq` queries.
-  size_t nq;           ///< 1 .. tile
+  const void* packed;        ///< From pack(), for `nq` queries.
+  size_t nq;                 ///< 1 .. tile
   const float* half_norms;   ///< rows (L2), or zeros (inner product).
   const float* block_norms;  ///< One per 32 rows: at least the norm of each.
   const float* block_slops;  ///< One per 32 rows: absolute slack.
@@ -71,8 +71,8 @@ struct ScanKernels {
   size_t (*prepared_bytes)(size_t d);
   void (*prepare)(const float* query, size_t d, void* prepared);
   size_t (*packed_bytes)(size_t d);
-  /// Rows in the form that scan() multiplies, made once for all tiles that meet them: staged_bytes(d) a row, 64-byte aligned,
-  /// for a number of rows rounded up to 32. A slice may start at any multiple of 32 rows of a staged block.
+  /// Rows in the form that scan() multiplies, made once for all tiles that meet them: staged_bytes(d) a row, 64-byte
+  /// aligned, for a number of rows rounded up to 32. A slice may start at any multiple of 32 rows of a staged block.
   size_t (*staged_bytes)(size_t d);
   void (*stage)(const uint16_t* hi, size_t rows, size_t d, void* staged);
   /// Whether scan() can read the plane where it lies (in whole blocks of 32 rows).

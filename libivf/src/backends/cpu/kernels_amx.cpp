@@ -1,9 +1,10 @@
-// AMX-BF16: the hi plane is the left operand of the tile product as it lies in the file, the queries are packed as the right one.
+// AMX-BF16: the hi plane is the left operand of the tile product as it lies in the file, the queries are packed as the
+// right one.
 //
-// C[row][query] += A[row][k] * B[k][query] for 16 rows, 16 queries and 32 dimensions an instruction. Products of bf16 values
-// are exact in float32 unless they underflow; sums round to nearest, denormal inputs and results count as zero. The error is
-// within gamma_d = d * 2^-24 of the sum of magnitudes for any order of additions, plus the flushed denormals, which
-// docs/numerics.md bounds.
+// C[row][query] += A[row][k] * B[k][query] for 16 rows, 16 queries and 32 dimensions an instruction. Products of bf16
+// values are exact in float32 unless they underflow; sums round to nearest, denormal inputs and results count as zero.
+// The error is within gamma_d = d * 2^-24 of the sum of magnitudes for any order of additions, plus the flushed
+// denormals, which docs/numerics.md bounds.
 
 #include <immintrin.h>
 #include <stddef.h>
@@ -16,8 +17,8 @@
 namespace ivf::detail::cpu {
 namespace {
 
-constexpr size_t tile = 32;        // Two tiles of 16 queries.
-constexpr size_t tile_k = 32;      // Dimensions a tile product consumes.
+constexpr size_t tile = 32;    // Two tiles of 16 queries.
+constexpr size_t tile_k = 32;  // Dimensions a tile product consumes.
 constexpr size_t tile_rows = 16;
 constexpr size_t tile_bytes = 1024;
 
@@ -26,8 +27,9 @@ size_t chunks(size_t d) { return (d + tile_k - 1) / tile_k; }
 size_t prepared_bytes(size_t d) { return chunks(d) * tile_k * sizeof(uint16_t); }
 size_t packed_bytes(size_t d) { return chunks(d) * 2 * tile_bytes; }
 
-// Tile loads that cross cache lines cost many times the aligned ones (measured: 3.4 times for a whole scan at d = 128), so
-// rows that do not lie on 64-byte boundaries are copied: chunk c of the 16 rows from 16*g on is the tile at g * chunks + c.
+// Tile loads that cross cache lines cost many times the aligned ones (measured: 3.4 times for a whole scan at d = 128),
+// so rows that do not lie on 64-byte boundaries are copied: chunk c of the 16 rows from 16*g on is the tile at g *
+// chunks + c.
 size_t staged_bytes(size_t d) { return chunks(d) * 64; }
 bool direct(const uint16_t* hi, size_t d) { return d % tile_k == 0 && reinterpret_cast<uintptr_t>(hi) % 64 == 0; }
 
@@ -59,7 +61,9 @@ void prepare(const float* query, size_t d, void* prepared) {
 
 /// Four 128-bit quarters from rows r, r+4, r+8, r+12 side by side.
 __m512i load_quarters(const char* const* rows, size_t r, size_t offset) {
-  const auto quarter = [&](size_t row) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[row] + offset)); };
+  const auto quarter = [&](size_t row) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[row] + offset));
+  };
   __m512i v = _mm512_castsi128_si512(quarter(r));
   v = _mm512_inserti32x4(v, quarter(r + 4), 1);
   v = _mm512_inserti32x4(v, quarter(r + 8), 2);
@@ -163,7 +167,9 @@ size_t select(const ScanArgs* args, size_t first, size_t rows, const float* prod
     const __m512 half = _mm512_set1_ps(args->half_norms[first + r]);
     uint32_t any = 0;
     for (size_t v = 0; v < query_tiles; ++v) {
-      any |= _mm512_cmp_ps_mask(_mm512_loadu_ps(products + r * 32 + v * 16), _mm512_add_ps(half, bound[v]), _CMP_NLT_UQ) & live[v];
+      any |=
+          _mm512_cmp_ps_mask(_mm512_loadu_ps(products + r * 32 + v * 16), _mm512_add_ps(half, bound[v]), _CMP_NLT_UQ) &
+          live[v];
     }
     rows_hit |= static_cast<uint32_t>(any != 0) << r;
   }
@@ -205,7 +211,7 @@ size_t scan(const ScanArgs* args) {
 
 }  // namespace
 
-const ScanKernels scan_amx = {tile, true, prepared_bytes, prepare, packed_bytes, staged_bytes,
-                              stage, direct, pack, scan};
+const ScanKernels scan_amx = {tile,         true,  prepared_bytes, prepare, packed_bytes,
+                              staged_bytes, stage, direct,         pack,    scan};
 
 }  // namespace ivf::detail::cpu

@@ -60,7 +60,8 @@ void join(const uint16_t* hi, const uint16_t* lo, size_t count, float* rows) {
   const __m128i zero = _mm_setzero_si128();
   size_t i = 0;
   for (; i + 8 <= count; i += 8) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows + i), joined8(load8(hi + i), lo == nullptr ? zero : load8(lo + i)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(rows + i),
+                        joined8(load8(hi + i), lo == nullptr ? zero : load8(lo + i)));
   }
   if (i == count) return;
   float part[8];
@@ -76,7 +77,9 @@ struct Lanes {
 
 Lanes zero_lanes() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
 
-Lanes widen(__m256 x) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))}; }
+Lanes widen(__m256 x) {
+  return {_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};
+}
 
 // ((a0+a4)+(a2+a6)) + ((a1+a5)+(a3+a7))
 double tree(Lanes a) {
@@ -250,10 +253,11 @@ size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
   for (size_t r = 0; r < group; ++r) {
     const size_t row = first + r, block = row / scan_block_rows;
     for (size_t v = 0; v < vectors; ++v) {
-      const __m256 slack = _mm256_fmadd_ps(_mm256_loadu_ps(args->kappa + v * 8), _mm256_set1_ps(args->block_norms[block]),
-                                           _mm256_set1_ps(args->block_slops[block]));
-      const __m256 bound = _mm256_add_ps(_mm256_set1_ps(args->half_norms[row]),
-                                         _mm256_sub_ps(_mm256_loadu_ps(args->t + v * 8), slack));
+      const __m256 slack =
+          _mm256_fmadd_ps(_mm256_loadu_ps(args->kappa + v * 8), _mm256_set1_ps(args->block_norms[block]),
+                          _mm256_set1_ps(args->block_slops[block]));
+      const __m256 bound =
+          _mm256_add_ps(_mm256_set1_ps(args->half_norms[row]), _mm256_sub_ps(_mm256_loadu_ps(args->t + v * 8), slack));
       const unsigned passed = static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(sums[r][v], bound, _CMP_NLT_UQ)));
       const unsigned keep = passed & lane_mask(args->nq, v * 8);
       if (keep != 0) found = append(sums[r][v], keep, static_cast<uint32_t>(row * max_tile + v * 8), args, found);
@@ -275,7 +279,7 @@ size_t scan(const ScanArgs* args) { return args->nq <= 8 ? scan_rows<1>(args) : 
 }  // namespace
 
 const RowKernels rows_avx2 = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_avx2 = {tile, false, prepared_bytes, prepare, packed_bytes, staged_bytes,
-                               stage, direct, pack, scan};
+const ScanKernels scan_avx2 = {tile,         false, prepared_bytes, prepare, packed_bytes,
+                               staged_bytes, stage, direct,         pack,    scan};
 
 }  // namespace ivf::detail::cpu

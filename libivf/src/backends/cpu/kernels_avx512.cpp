@@ -1,4 +1,5 @@
-// AVX-512 F, BW, VL and DQ: canonical arithmetic with eight double lanes, and a float32 filter over the expanded hi plane.
+// AVX-512 F, BW, VL and DQ: canonical arithmetic with eight double lanes, and a float32 filter over the expanded hi
+// plane.
 
 #include <immintrin.h>
 #include <stddef.h>
@@ -138,7 +139,8 @@ void refine_planes(const RefineArgs* args) {
   for (size_t r = 0; r < args->count && r < ahead; ++r) prefetch_row<has_lo>(args, r);
   size_t r = 0;
   for (; r + width <= args->count; r += width) {
-    for (size_t next = r + ahead; next < args->count && next < r + ahead + width; ++next) prefetch_row<has_lo>(args, next);
+    for (size_t next = r + ahead; next < args->count && next < r + ahead + width; ++next)
+      prefetch_row<has_lo>(args, next);
     refine_rows<inner_product, has_lo, width>(args, r);
   }
   for (; r < args->count; ++r) refine_rows<inner_product, has_lo, 1>(args, r);
@@ -156,8 +158,8 @@ void refine(const RefineArgs* args) {
 // ---------------------------------------------------------------------------------------------- scan
 //
 // Queries are packed k-major, 32 lanes a dimension: packed[k][32]. Rows are staged as float32, and every
-// dimension broadcasts one value a row against the two query vectors. The sum of a lane is a chain of d fused additions:
-// its error is within the bound gamma_d = d * 2^-24 of docs/numerics.md.
+// dimension broadcasts one value a row against the two query vectors. The sum of a lane is a chain of d fused
+// additions: its error is within the bound gamma_d = d * 2^-24 of docs/numerics.md.
 
 constexpr size_t tile = 32;
 constexpr size_t row_group = 12;  // 12 rows x 2 vectors = 24 accumulators of 32 registers.
@@ -232,7 +234,7 @@ size_t scan(const ScanArgs* args) { return args->nq <= 16 ? scan_rows<1>(args) :
 }  // namespace
 
 const RowKernels rows_avx512 = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_avx512 = {tile, false, prepared_bytes, prepare, packed_bytes, staged_bytes,
-                                 stage, direct, pack, scan};
+const ScanKernels scan_avx512 = {tile,         false, prepared_bytes, prepare, packed_bytes,
+                                 staged_bytes, stage, direct,         pack,    scan};
 
 }  // namespace ivf::detail::cpu

@@ -64,7 +64,8 @@ void refine(const RefineArgs* args) {
     const size_t base = args->rows[r] * args->d;
     double a[8] = {};
     for (size_t i = 0; i < args->d; ++i) {
-      const double x = static_cast<double>(joined(args->hi[base + i], args->lo == nullptr ? uint16_t{0} : args->lo[base + i]));
+      const double x =
+          static_cast<double>(joined(args->hi[base + i], args->lo == nullptr ? uint16_t{0} : args->lo[base + i]));
       const double q = static_cast<double>(args->query[i]);
       const double t = q - x;
       a[i % 8] = inner_product ? fma(q, x, a[i % 8]) : fma(t, t, a[i % 8]);
@@ -112,7 +113,7 @@ size_t scan(const ScanArgs* args) {
 }  // namespace
 
 const RowKernels rows_scalar = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_scalar = {tile, false, prepared_bytes, prepare, packed_bytes, staged_bytes,
-                                 stage, direct, pack, scan};
+const ScanKernels scan_scalar = {tile,         false, prepared_bytes, prepare, packed_bytes,
+                                 staged_bytes, stage, direct,         pack,    scan};
 
 }  // namespace ivf::detail::cpu

@@ -17,15 +17,15 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::size_t tiles_per_task = 8;
 constexpr std::uint64_t rows_per_task = 8192;
-// Rows of a first look while a query's threshold is still open: enough for a useful k-th value, few enough that not much
-// is kept in vain.
-constexpr std::size_t opening_rows = 64;
+// Rows of a first look while a query's threshold is still open. Every step after it takes as many rows as were seen
+// before, so that each doubling of the rows keeps about k candidates more.
+constexpr std::size_t opening_rows = 32;
 // A slice of staged rows stays in the second-level cache beside the packed queries.
 constexpr std::size_t staged_bytes_max = std::size_t{256} << 10;
 
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
-std::size_t candidate_capacity(std::size_t k) { return 2 * k + opening_rows; }
+std::size_t candidate_capacity(std::size_t k) { return k + std::max<std::size_t>(k, 64); }
 
 /// Holds a query's lock: a few dozen instructions, so spinning is right.
 class SpinGuard {
@@ -54,20 +54,23 @@ struct Workspace {
       : scan(kernels.scan),
         dim(d),
         packed_stride(kernels.scan->packed_bytes(d)),
-        slice_rows(std::clamp<std::size_t>(staged_bytes_max / kernels.scan->staged_bytes(d) / scan_block_rows * scan_block_rows,
-                                           scan_block_rows, scan_rows_max)),
+        slice_rows(std::clamp<std::size_t>(
+            staged_bytes_max / kernels.scan->staged_bytes(d) / scan_block_rows * scan_block_rows, scan_block_rows,
+            scan_rows_max)),
         packed(tiles_per_task * packed_stride),
         scratch(scan_scratch_bytes),
         staged(slice_rows * kernels.scan->staged_bytes(d)),
         dots(scan_rows_max * kernels.scan->tile + 16),
-        tags(scan_rows_max * kernels.scan->tile + 16) {
+        tags(scan_rows_max * kernels.scan->tile + 16),
+        lane_candidates(scan_rows_max * kernels.scan->tile) {
     // Rows past the end of a list's last block are multiplied too, and their products ignored.
     std::memset(staged.data(), 0, staged.size());
   }
 
   struct Tile {
     std::size_t count = 0;
-    bool open = false;  ///< A lane has no threshold yet.
+    bool open = false;    ///< A lane has no threshold yet.
+    bool opened = false;  ///< A lane had none at the start of the slice: rows are taken in doubling steps.
     std::uint32_t query[max_tile];
     std::uint64_t row_limit[max_tile];  ///< Rows of the list that count for the query.
     double slope[max_tile];
@@ -86,7 +89,8 @@ struct Workspace {
   float block_slops[scan_rows_max / scan_block_rows];
   Tile tiles[tiles_per_task];
   std::size_t tile_count = 0;
-  std::vector<Candidate> lane_candidates[max_tile];
+  std::size_t lane_count[max_tile];
+  Buffer<Candidate> lane_candidates;  ///< scan_rows_max a lane.
   SearchStats stats;
 };
 
@@ -124,7 +128,10 @@ ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
       capacity_(candidate_capacity(k)),
       states_(last - first),
       prepared_stride_(round_up(kernels.scan->prepared_bytes(request.corpus->dim), 64)) {
-  if (k_ > 0) pool_ = Buffer<Candidate>(states_.size() * capacity_);
+  if (k_ > 0) {
+    pool_ = Buffer<Candidate>(states_.size() * capacity_);
+    heaps_ = Buffer<float>(states_.size() * k_);
+  }
   prepared_ = Buffer<char>(states_.size() * prepared_stride_);
   parallel_for(request_.threads, states_.size(), 256, [&](std::size_t begin, std::size_t end, unsigned) {
     for (std::size_t q = begin; q < end; ++q) prepare(q);
@@ -140,17 +147,19 @@ ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
     for (std::size_t l = 0; l < corpus_.nlist; ++l) list_rows_[l] += segment.offsets[l + 1] - segment.offsets[l];
     radii_known &= segment.radii.size() == corpus_.nlist;
   }
-  if (radii_known && request_.probes.values != nullptr && !corpus_.inner_product) {
+  if (radii_known && request_.probes.bounds != nullptr && !corpus_.inner_product) {
     list_radius_.assign(corpus_.nlist, 0.0f);
     for (const auto& segment : corpus_.segments) {
       for (std::size_t l = 0; l < corpus_.nlist; ++l) list_radius_[l] = std::max(list_radius_[l], segment.radii[l]);
     }
   }
-  if (request_.max_codes != 0) row_limits_ = cut_by_max_codes(request_.probes, list_rows_, first, last, request_.max_codes);
+  if (request_.max_codes != 0)
+    row_limits_ = cut_by_max_codes(request_.probes, list_rows_, first, last, request_.max_codes);
 }
 
 std::size_t ScanJob::bytes_per_query(const Kernels& kernels, std::size_t d, std::size_t k) noexcept {
-  return sizeof(QueryState) + candidate_capacity(k) * sizeof(Candidate) + round_up(kernels.scan->prepared_bytes(d), 64);
+  return sizeof(QueryState) + candidate_capacity(k) * sizeof(Candidate) + k * sizeof(float) +
+         round_up(kernels.scan->prepared_bytes(d), 64);
 }
 
 void ScanJob::prepare(std::size_t q) {
@@ -192,13 +201,14 @@ void ScanJob::run_matrix(SearchStats& stats) {
   for (std::size_t rank = 0; rank < ranks(); ++rank) {
     for (std::size_t q = 0; q < states_.size(); ++q) {
       const std::int64_t list = request_.probes.lists == nullptr ? static_cast<std::int64_t>(rank)
-                                                                : request_.probes.lists[(first_ + q) * ranks() + rank];
+                                                                 : request_.probes.lists[(first_ + q) * ranks() + rank];
       if (list < 0) continue;
       const std::size_t member = groups.members.size();
       groups.members.push_back({static_cast<std::uint32_t>(q), static_cast<std::uint32_t>(rank)});
       const std::uint64_t rows = list_rows_[static_cast<std::size_t>(list)];
       for (std::uint64_t row = 0; row < rows; row += rows_per_task) {
-        tasks.push_back({static_cast<std::uint32_t>(list), member, member + 1, row, std::min(row + rows_per_task, rows)});
+        tasks.push_back(
+            {static_cast<std::uint32_t>(list), member, member + 1, row, std::min(row + rows_per_task, rows)});
       }
     }
   }
@@ -226,11 +236,13 @@ void ScanJob::run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups
 
 bool ScanJob::pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list) const noexcept {
   if (list_radius_.empty()) return false;
-  // Every row of the list is at least ‖q−c‖ − r away. The canonical value is within half an ulp of ‖q−c‖²; the margin of
-  // 2^-20 covers that, the square root and the rounding of the row's own value. Where float32 ends, half an ulp is not
-  // relative: an infinite value only says that ‖q−c‖² exceeds the largest float, and denormals are 2^-149 apart.
-  const double value = request_.probes.values[(first_ + query) * ranks() + rank];
-  const double distance = std::sqrt(std::max(0.0, std::min(value, double{std::numeric_limits<float>::max()}) - 0x1p-149));
+  // Every row of the list is at least ‖q−c‖ − r away. The bound is at most the canonical value, which is within half an
+  // ulp of ‖q−c‖²; the margin of 2^-20 covers that, the square root and the rounding of the row's own value. Where
+  // float32 ends, half an ulp is not relative: an infinite value only says that ‖q−c‖² exceeds the largest float, and
+  // denormals are 2^-149 apart.
+  const double value = request_.probes.bounds[(first_ + query) * ranks() + rank];
+  const double distance =
+      std::sqrt(std::max(0.0, std::min(value, double{std::numeric_limits<float>::max()}) - 0x1p-149));
   const double nearest = distance * (1 - 0x1p-20) - static_cast<double>(list_radius_[list]) * (1 + 0x1p-20);
   return nearest > 0 && nearest * nearest * (1 - 0x1p-20) - 0x1p-149 >
                             static_cast<double>(states_[query].limit.load(std::memory_order_relaxed));
@@ -247,7 +259,8 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
     tile.count = 0;
     for (; member < task.last_member && tile.count < tile_size; ++member) {
       const auto [query, rank] = members[member];
-      const std::uint64_t limit = row_limits_.empty() ? task.last_row : std::min(task.last_row, row_limits_[query * ranks() + rank]);
+      const std::uint64_t limit =
+          row_limits_.empty() ? task.last_row : std::min(task.last_row, row_limits_[query * ranks() + rank]);
       if (limit <= task.first_row) continue;
       if (pruned(query, rank, task.list)) {
         work.stats.lists_pruned += task.first_row == 0;
@@ -259,6 +272,7 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
       tile.query[tile.count] = query;
       tile.row_limit[tile.count] = limit;
       rows[tile.count++] = prepared_.data() + query * prepared_stride_;
+      __builtin_prefetch(&states_[query].norms);
     }
     if (tile.count == 0) continue;
     kernels_.scan->pack(rows, tile.count, corpus_.dim, work.packed.data() + work.tile_count * work.packed_stride);
@@ -282,8 +296,8 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
   }
 }
 
-void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin, std::uint64_t end,
-                         std::uint64_t list_position, double rho, Workspace& work) {
+void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin,
+                         std::uint64_t end, std::uint64_t list_position, double rho, Workspace& work) {
   const std::size_t d = corpus_.dim, rows = end - begin;
   work.stats.bytes_scanned += rows * d * sizeof(std::uint16_t);
   const float* norms = segment.planes.norms.data() + begin;
@@ -318,14 +332,17 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
       }
       const QueryState& state = states_[tile.query[lane]];
       const float limit = state.limit.load(std::memory_order_relaxed);
-      tile.slope[lane] = kappa(state.norms, rho, d);
+      tile.slope[lane] = kappa(state.norms, rho);
       tile.kappa[lane] = static_cast<float>(tile.slope[lane]);
       tile.t[lane] = discard_offset(state.norms, limit, corpus_.inner_product);
       tile.open |= limit == infinity;
     }
+    tile.opened = tile.open;
     std::size_t row = 0;
     while (row < rows) {
-      const std::size_t step = std::min(rows - row, tile.open ? opening_rows : std::size_t{scan_rows_max});
+      const std::size_t step = std::min(rows - row, std::max(opening_rows, tile.open     ? opening_rows
+                                                                           : tile.opened ? row
+                                                                                         : rows));
       const ScanArgs args{rows_data + row * row_bytes,
                           staged,
                           step,
@@ -341,39 +358,45 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
                           work.dots.data(),
                           work.tags.data()};
       const std::size_t found = kernels_.scan->scan(&args);
-      if (found > 0) collect(i, found, segment, begin + row, segment_start, list_position + row, work);
+      if (found > 0) collect(i, found, segment, begin + row, row, segment_start, list_position + row, work);
       row += step;
     }
   }
 }
 
-void ScanJob::collect(std::size_t tile_index, std::size_t found, const format::SegmentView& segment, std::uint64_t first_row,
-                      std::uint64_t segment_start, std::uint64_t list_position, Workspace& work) {
+void ScanJob::collect(std::size_t tile_index, std::size_t found, const format::SegmentView& segment,
+                      std::uint64_t first_row, std::size_t slice_row, std::uint64_t segment_start,
+                      std::uint64_t list_position, Workspace& work) {
   auto& tile = work.tiles[tile_index];
-  float limits[max_tile];
-  for (std::size_t lane = 0; lane < tile.count; ++lane) {
-    limits[lane] = states_[tile.query[lane]].limit.load(std::memory_order_relaxed);
-    work.lane_candidates[lane].clear();
-  }
+  std::fill_n(work.lane_count, tile.count, std::size_t{0});
   for (std::size_t i = 0; i < found; ++i) {
-    const std::size_t lane = work.tags[i] % max_tile;
-    const std::uint64_t row = work.tags[i] / max_tile;
+    const std::size_t lane = work.tags[i] % max_tile, row = work.tags[i] / max_tile;
     if (list_position + row >= tile.row_limit[lane]) continue;
-    const float squared = segment.planes.norms[first_row + row];
-    const QueryNorms& norms = states_[tile.query[lane]].norms;
-    const ScoreBounds bounds = score_bounds(norms, work.dots[i], squared, tile.slope[lane], corpus_.inner_product);
-    if (bounds.lower > limits[lane]) continue;
-    work.lane_candidates[lane].push_back({bounds.lower, bounds.upper, segment_start + first_row + row});
+    if (work.lane_count[lane] == 0) prefetch(tile.query[lane]);
+    const ScoreBounds bounds =
+        score_bounds(states_[tile.query[lane]].norms, work.dots[i], segment.planes.norms[first_row + row],
+                     static_cast<double>(work.block_norms[(slice_row + row) / scan_block_rows]), tile.slope[lane],
+                     corpus_.inner_product);
+    work.lane_candidates[lane * scan_rows_max + work.lane_count[lane]++] = {bounds.lower, bounds.upper,
+                                                                            segment_start + first_row + row};
   }
+  const bool was_open = tile.open;
   tile.open = false;
   for (std::size_t lane = 0; lane < tile.count; ++lane) {
-    auto& candidates = work.lane_candidates[lane];
-    const std::uint32_t query = tile.query[lane];
-    if (!candidates.empty()) add(query, candidates.data(), candidates.size(), work.stats);
-    const float limit = states_[query].limit.load(std::memory_order_relaxed);
-    tile.t[lane] = discard_offset(states_[query].norms, limit, corpus_.inner_product);
-    tile.open |= limit == infinity;
+    const QueryState& state = states_[tile.query[lane]];
+    if (work.lane_count[lane] > 0) {
+      add(tile.query[lane], work.lane_candidates.data() + lane * scan_rows_max, work.lane_count[lane], work.stats);
+      tile.t[lane] = discard_offset(state.norms, state.limit.load(std::memory_order_relaxed), corpus_.inner_product);
+    }
+    tile.open |= was_open && state.limit.load(std::memory_order_relaxed) == infinity;
   }
+}
+
+void ScanJob::prefetch(std::uint32_t query) const noexcept {
+  // The states of thousands of queries do not fit the caches: fetch what add() will touch while other lanes are
+  // handled.
+  __builtin_prefetch(heaps_.data() + query * k_, 1);
+  __builtin_prefetch(pool_.data() + query * capacity_ + states_[query].count, 1);
 }
 
 void ScanJob::add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats) {
@@ -384,32 +407,53 @@ void ScanJob::add(std::uint32_t query, const Candidate* candidates, std::size_t 
     return;
   }
   Candidate* pool = pool_.data() + query * capacity_;
+  float* heap = heaps_.data() + query * k_;
+  float limit = state.limit.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < count; ++i) {
-    if (candidates[i].lower > state.limit.load(std::memory_order_relaxed)) continue;
-    if (state.count == capacity_) tighten(state, pool, query, stats);
-    pool[state.count++] = candidates[i];
+    const Candidate& candidate = candidates[i];
+    if (candidate.lower > limit) continue;
+    if (state.count == capacity_) {
+      make_room(state, pool, query, stats);
+      limit = state.limit.load(std::memory_order_relaxed);
+      if (candidate.lower > limit) continue;
+    }
+    pool[state.count++] = candidate;
+    if (state.heap_size < k_) {
+      heap[state.heap_size++] = candidate.upper;
+      if (state.heap_size < k_) continue;
+      std::make_heap(heap, heap + k_);
+    } else if (candidate.upper < heap[0]) {
+      replace_largest(heap, k_, candidate.upper);
+    } else {
+      continue;
+    }
+    limit = heap[0];
+    state.limit.store(limit, std::memory_order_relaxed);
   }
-  if (state.count >= k_ && state.limit.load(std::memory_order_relaxed) == infinity) tighten(state, pool, query, stats);
 }
 
-void ScanJob::tighten(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats) {
-  float limit = kth_upper_bound(candidates, state.count, k_);
-  std::size_t left = drop_above(candidates, state.count, limit);
-  if (left > capacity_ - opening_rows / 2) {
+void ScanJob::make_room(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats) {
+  std::size_t left = drop_above(candidates, state.count, state.limit.load(std::memory_order_relaxed));
+  if (left > capacity_ - capacity_ / 8) {
     // The bounds do not tell the rows apart: decide canonically, and keep k.
     refine(query, candidates, left, stats);
-    std::nth_element(candidates, candidates + (k_ - 1), candidates + left, [this](const Candidate& a, const Candidate& b) {
-      return a.lower != b.lower ? a.lower < b.lower : id_of(a.position()) < id_of(b.position());
-    });
+    std::nth_element(candidates, candidates + (k_ - 1), candidates + left,
+                     [this](const Candidate& a, const Candidate& b) {
+                       return a.lower != b.lower ? a.lower < b.lower : id_of(a.position()) < id_of(b.position());
+                     });
     left = k_;
-    limit = candidates[k_ - 1].upper;
+    float* heap = heaps_.data() + query * k_;
+    for (std::size_t i = 0; i < k_; ++i) heap[i] = candidates[i].upper;
+    std::make_heap(heap, heap + k_);
+    state.limit.store(heap[0], std::memory_order_relaxed);
   }
   state.count = static_cast<std::uint32_t>(left);
-  if (limit < state.limit.load(std::memory_order_relaxed)) state.limit.store(limit, std::memory_order_relaxed);
 }
 
 std::size_t ScanJob::segment_of(std::uint64_t position) const noexcept {
-  return static_cast<std::size_t>(std::upper_bound(segment_start_.begin(), segment_start_.end(), position) - segment_start_.begin()) - 1;
+  return static_cast<std::size_t>(std::upper_bound(segment_start_.begin(), segment_start_.end(), position) -
+                                  segment_start_.begin()) -
+         1;
 }
 
 idx_t ScanJob::id_of(std::uint64_t position) const noexcept {
@@ -425,12 +469,18 @@ void ScanJob::refine(std::uint32_t query, Candidate* candidates, std::size_t cou
   Candidate* wanted[batch];
   // Rows of one segment stay together; with several, order by position.
   if (corpus_.segments.size() > 1) {
-    std::sort(candidates, candidates + count, [](const Candidate& a, const Candidate& b) { return a.position() < b.position(); });
+    std::sort(candidates, candidates + count,
+              [](const Candidate& a, const Candidate& b) { return a.position() < b.position(); });
   }
   const auto flush = [&](std::size_t segment, std::size_t n) {
     const auto& planes = corpus_.segments[segment].planes;
-    const RefineArgs args{request_.queries.row(first_ + query), planes.hi.data(), planes.lo.empty() ? nullptr : planes.lo.data(),
-                          corpus_.dim, rows, n, values};
+    const RefineArgs args{request_.queries.row(first_ + query),
+                          planes.hi.data(),
+                          planes.lo.empty() ? nullptr : planes.lo.data(),
+                          corpus_.dim,
+                          rows,
+                          n,
+                          values};
     (corpus_.inner_product ? kernels_.rows->refine_ip : kernels_.rows->refine_l2)(&args);
     for (std::size_t i = 0; i < n; ++i) {
       wanted[i]->lower = wanted[i]->upper = corpus_.inner_product ? -values[i] : values[i];
@@ -459,7 +509,7 @@ void ScanJob::finish(std::size_t q, std::vector<Hit>& hits, SearchStats& stats) 
   const auto query = static_cast<std::uint32_t>(q);
   Candidate* candidates = k_ == 0 ? state.hits.data() : pool_.data() + q * capacity_;
   std::size_t count = k_ == 0 ? state.hits.size() : state.count;
-  if (k_ != 0 && count > k_) count = drop_above(candidates, count, kth_upper_bound(candidates, count, k_));
+  if (k_ != 0) count = drop_above(candidates, count, state.limit.load(std::memory_order_relaxed));
   refine(query, candidates, count, stats);
   hits.clear();
   for (std::size_t i = 0; i < count; ++i) {
@@ -468,6 +518,31 @@ void ScanJob::finish(std::size_t q, std::vector<Hit>& hits, SearchStats& stats) 
   }
   std::sort(hits.begin(), hits.end());
   if (k_ != 0 && hits.size() > k_) hits.resize(k_);
+}
+
+void ScanJob::finish_set(std::size_t q, std::vector<Hit>& hits, SearchStats& stats) {
+  QueryState& state = states_[q];
+  const auto query = static_cast<std::uint32_t>(q);
+  Candidate* candidates = pool_.data() + q * capacity_;
+  std::size_t count = drop_above(candidates, state.count, state.limit.load(std::memory_order_relaxed));
+  hits.clear();
+  if (count > k_) {
+    const auto by_lower = [](const Candidate& a, const Candidate& b) { return a.lower < b.lower; };
+    std::nth_element(candidates, candidates + k_, candidates + count, by_lower);
+    const float outside = candidates[k_].lower;
+    // Fewer than k rows can be better than one whose upper bound lies below the (k+1)-th lower bound: it belongs to the
+    // set.
+    Candidate* doubtful =
+        std::partition(candidates, candidates + count, [&](const Candidate& c) { return c.upper < outside; });
+    const auto certain = static_cast<std::size_t>(doubtful - candidates);
+    refine(query, doubtful, count - certain, stats);
+    std::nth_element(doubtful, candidates + k_, candidates + count, [this](const Candidate& a, const Candidate& b) {
+      return a.lower != b.lower ? a.lower < b.lower : id_of(a.position()) < id_of(b.position());
+    });
+    count = k_;
+  }
+  for (std::size_t i = 0; i < count; ++i) hits.push_back({candidates[i].lower, id_of(candidates[i].position())});
+  std::sort(hits.begin(), hits.end());
 }
 
 }  // namespace ivf::detail::cpu

@@ -1,6 +1,7 @@
 #pragma once
 /// \file
-/// One batch of queries against a corpus: per-query candidates and thresholds shared by the threads, and the scan of a task.
+/// One batch of queries against a corpus: per-query candidates and thresholds shared by the threads, and the scan of a
+/// task.
 
 #include <atomic>
 #include <cstdint>
@@ -37,8 +38,8 @@ class WorkspacePool {
 class ScanJob {
  public:
   /// k results a query; k = 0: everything with a score below the fixed `limit` (range search).
-  ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t first, std::size_t last,
-          std::size_t k, float limit);
+  ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t first,
+          std::size_t last, std::size_t k, float limit);
 
   /// Bytes a query takes in a job, for splitting batches.
   static std::size_t bytes_per_query(const Kernels& kernels, std::size_t d, std::size_t k) noexcept;
@@ -48,14 +49,18 @@ class ScanJob {
   void run(SearchMode mode, SearchStats& stats);
   /// Re-computes what is left of query q and returns it sorted, at most k. One thread a query.
   void finish(std::size_t q, std::vector<Hit>& hits, SearchStats& stats);
+  /// The same k rows in the order of their scores' lower bounds, which stand for the scores; re-computes only rows in
+  /// doubt.
+  void finish_set(std::size_t q, std::vector<Hit>& hits, SearchStats& stats);
 
  private:
   struct alignas(64) QueryState {
-    std::atomic<float> limit;        ///< Scores above it cannot be results.
+    std::atomic<float> limit;  ///< Scores above it cannot be results.
     std::atomic<bool> locked{false};
-    std::uint32_t count = 0;
+    std::uint32_t count = 0;      ///< Candidates kept.
+    std::uint32_t heap_size = 0;  ///< Upper bounds in the heap: the k smallest so far.
     QueryNorms norms;
-    std::vector<Candidate> hits;     ///< Range search only; a top-k keeps its candidates in pool_.
+    std::vector<Candidate> hits;  ///< Range search only; a top-k keeps its candidates in pool_.
   };
 
   void prepare(std::size_t q);
@@ -63,17 +68,20 @@ class ScanJob {
   void run_matrix(SearchStats& stats);
   void run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups, SearchStats& stats);
   void scan(const ScanTask& task, const Groups::Member* members, Workspace& work);
-  void scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin, std::uint64_t end,
-                  std::uint64_t list_position, double rho, Workspace& work);
+  void scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin,
+                  std::uint64_t end, std::uint64_t list_position, double rho, Workspace& work);
   void collect(std::size_t tile, std::size_t found, const format::SegmentView& segment, std::uint64_t first_row,
-               std::uint64_t segment_start, std::uint64_t list_position, Workspace& work);
+               std::size_t slice_row, std::uint64_t segment_start, std::uint64_t list_position, Workspace& work);
+  void prefetch(std::uint32_t query) const noexcept;
   void add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats);
-  void tighten(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats);
+  void make_room(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats);
   void refine(std::uint32_t query, Candidate* candidates, std::size_t count, SearchStats& stats);
   bool pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list) const noexcept;
   idx_t id_of(std::uint64_t position) const noexcept;
   std::size_t segment_of(std::uint64_t position) const noexcept;
-  std::size_t ranks() const noexcept { return request_.probes.lists == nullptr ? corpus_.nlist : request_.probes.nprobe; }
+  std::size_t ranks() const noexcept {
+    return request_.probes.lists == nullptr ? corpus_.nlist : request_.probes.nprobe;
+  }
 
   const Kernels& kernels_;
   WorkspacePool& workspaces_;
@@ -82,15 +90,16 @@ class ScanJob {
   std::size_t first_;  ///< Of the request's queries.
   std::size_t k_;
   float fixed_limit_;
-  std::size_t capacity_;  ///< Candidates a query keeps before it tightens.
+  std::size_t capacity_;  ///< Candidates a query keeps before the hopeless ones are dropped.
   std::vector<QueryState> states_;
   Buffer<Candidate> pool_;
+  Buffer<float> heaps_;  ///< k a query: a max-heap of its smallest upper bounds.
   Buffer<char> prepared_;
   std::size_t prepared_stride_;
   std::vector<std::uint64_t> segment_start_;  ///< Of each segment, in positions over all of them.
   std::vector<std::uint64_t> list_rows_;
-  std::vector<float> list_radius_;            ///< Over all segments; empty when unknown.
-  std::vector<std::uint64_t> row_limits_;     ///< With max_codes: rows of each probe that count.
+  std::vector<float> list_radius_;         ///< Over all segments; empty when unknown.
+  std::vector<std::uint64_t> row_limits_;  ///< With max_codes: rows of each probe that count.
 };
 
 }  // namespace ivf::detail::cpu
