@@ -33,6 +33,11 @@ class IdSource {
       if (n == 0) misuse("{}: ends after {}, {} has more rows", reader_->name(), counted(read_ + got, "id"), data);
       got += n;
     }
+    const auto missing = std::find(ids_.begin(), ids_.end(), -1);
+    if (missing != ids_.end()) {
+      misuse("{}: row {} is -1, which marks missing results and is no id", reader_->name(),
+             read_ + static_cast<std::uint64_t>(missing - ids_.begin()));
+    }
     read_ += count;
     return ids_;
   }

@@ -64,6 +64,18 @@ bool Destination::stream() const noexcept {
   return pipe() || (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode));
 }
 
+void check_result_format(const Destination& destination) {
+  if (destination.text != TextFormat::none) return;
+  try {
+    datasets::fixed_element(destination.spec);
+  } catch (const Error&) {
+    misuse(
+        "'{}' has no extension that tells its format; results are written as .tsv .jsonl .h5 .ivecs .ibin .npy; or put "
+        "the format first, as in tsv:{}",
+        destination.spec, destination.spec);
+  }
+}
+
 void check_destination(const Destination& destination, bool force) {
   if (destination.pipe()) {
     if (destination.text == TextFormat::none && stdout_is_terminal()) {

@@ -29,6 +29,9 @@ Destination parse_destination(const std::string& spec, TextFormat fallback = Tex
 /// Whether a source or destination names the big-ann ground-truth layout (`gt:FILE`), which holds ids and distances.
 bool is_ground_truth(std::string_view spec) noexcept;
 
+/// Refuses a name that tells no format, naming the formats that results are written in.
+void check_result_format(const Destination& destination);
+
 /// Refuses what would overwrite a file without --force, a directory that cannot be written, and binary data for a
 /// terminal. Called before any work is done. Throws Error(misuse), or Error(failed) for directories.
 void check_destination(const Destination& destination, bool force);

@@ -86,11 +86,13 @@ class Info final : public Command {
     line(out, "dimensions", std::to_string(info.dim));
     line(out, "rows", grouped(info.rows));
     if (!info.flat) line(out, "lists", grouped(info.nlist));
-    if (!info.metadata.empty()) line(out, "training", sections ? info.metadata : training_summary(info.metadata));
+    const std::string training = sections ? info.metadata : training_summary(info.metadata);
+    if (!training.empty()) line(out, "training", training);
     line(out, "file",
-         fmt::format("{} ({} a row), format {}, generation {}, {}{}", human_bytes(file.file_bytes()),
-                     info.rows ? human_bytes(file.file_bytes() / info.rows) : "no", file.format_version(),
-                     file.generation(), counted(info.segments, "segment"), file.compressed() ? ", compressed" : ""));
+         fmt::format("{}{}, format {}, generation {}, {}{}", human_bytes(file.file_bytes()),
+                     info.rows ? fmt::format(" ({} a row)", human_bytes(file.file_bytes() / info.rows)) : "",
+                     file.format_version(), file.generation(), counted(info.segments, "segment"),
+                     file.compressed() ? ", compressed" : ""));
     line(out, "hash", file.hash());
     if (!info.flat && info.rows > 0) print_lists(out, info);
     if (sections) print_sections(out, file);

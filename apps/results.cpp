@@ -24,6 +24,7 @@ void refuse_range(const Destination& destination) {
 
 std::unique_ptr<ResultSink> open_results(const std::optional<Destination>& out,
                                          const std::optional<Destination>& distances, const ResultShape& shape) {
+  if (out) check_result_format(*out);
   const bool range = shape.k == 0;
   const bool both = out && (out->text != TextFormat::none || is_ground_truth(out->spec) || is_whole_hdf5(*out));
   if (both && distances) {

@@ -147,6 +147,7 @@ Then: ivf add INDEX DATA
       }
     }
     Sample sample = draw_sample(source, wanted, seed_, context.console);
+    if (sample.count == 0) misuse("{}: holds no rows to learn from", source.name());
     if (sample.count < *nlist_) {
       misuse("{}: {} cannot make {} lists; give a --nlist of at most {}", source.name(), counted(sample.count, "row"),
              *nlist_, sample.count);

@@ -206,7 +206,8 @@ All other formats hold the values that `ivf search` prints (l2: squared).
                   {"topk", k_},
                   {"truth_ms", milliseconds}});
     }
-    context.console.note(fmt::format("{}: the {} nearest of {} for {}, {}, in {}", out_, k_,
+    const std::string where = parse_destination(out_).pipe() ? "standard output" : out_;
+    context.console.note(fmt::format("{}: the {} nearest of {} for {}, {}, in {}", where, k_,
                                      counted(base.rows_read(), "row"), counted(nq, "query", "queries"),
                                      metric_name(metric), human_time(milliseconds)));
   }

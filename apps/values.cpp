@@ -26,6 +26,10 @@ std::optional<std::uint64_t> times(std::uint64_t value, std::uint64_t factor) {
 
 std::uint64_t parse_count(std::string_view option, std::string_view text, std::uint64_t min, std::uint64_t max) {
   std::string_view suffix;
+  if (!text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos &&
+      !leading_number(text, suffix)) {
+    misuse("{}: {} is too large, the most is {}", option, text, max);
+  }
   std::optional<std::uint64_t> value = leading_number(text, suffix);
   if (value) {
     if (suffix == "k" || suffix == "K") {
