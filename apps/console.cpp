@@ -52,6 +52,7 @@ void Console::configure(const CommonOptions& options) {
   quiet_ = options.quiet;
   verbose_ = options.verbose && !options.quiet;
   bars_ = !options.quiet && !options.no_progress && capable_terminal();
+  start_ = Clock::now();
 }
 
 void Console::line(std::string_view prefix, std::string_view text) {
@@ -89,8 +90,9 @@ void Console::progress(const char* phase, std::uint64_t done, std::uint64_t tota
   if (!bars_) return;
   const auto now = Clock::now();
   if (phase_ != phase || done < last_done_) {
+    // The first phase has lasted since the start: opening and reading may have taken their time.
+    if (!phase_.empty()) start_ = now;
     phase_ = phase;
-    start_ = now;
   }
   last_done_ = done;
   using namespace std::chrono_literals;

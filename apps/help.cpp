@@ -189,12 +189,11 @@ std::string explain(const CLI::ParseError& error, const CLI::App& program) {
   if (!extras.empty()) return explain_extra(extras.front(), program, app) + hint;
   if (error.get_name() == "RequiredError") {
     if (&app == &program) return "a command is needed" + hint;
-    std::string missing;
+    std::vector<std::string> missing;
     for (const auto* option : app.get_options()) {
-      if (option->get_required() && option->count() == 0)
-        missing += (missing.empty() ? "" : " and ") + option->get_name();
+      if (option->get_required() && option->count() == 0) missing.push_back(option->get_name());
     }
-    return fmt::format("{} is missing{}", missing, hint);
+    return fmt::format("{} {} missing{}", fmt::join(missing, " and "), missing.size() == 1 ? "is" : "are", hint);
   }
   if (error.get_name() == "ArgumentMismatch") {
     for (const auto* option : app.get_options()) {

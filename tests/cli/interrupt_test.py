@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Signals stop a command at once, leave no partial output and say so; the shell sees the signal itself."""
+import fcntl
+import resource
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+from support import IvfTest, digest, main, vectors
+
+STOPPED = b"ivf: error: stopped by %s; no file was written or changed\n"
+ROWS = vectors([[float(i + j) for j in range(8)] for i in range(5000)])
+
+
+class Interrupt(IvfTest):
+    def setUp(self):
+        super().setUp()
+        self.ivf("convert", "gaussian:n=2000,d=8", "base.fvecs", "-q")
+        self.ivf("train", "base.fvecs", "-o", "a.ivf", "--nlist", "16", "-q")
+        self.ivf("add", "a.ivf", "base.fvecs", "-q")
+        self.before = digest(self.path / "a.ivf")
+
+    def stop_while_reading(self, number, *arguments):
+        """Feeds some rows through a pipe that stays open, then sends a signal. Returns the process and its stderr."""
+        process = self.start(*arguments, stdin=subprocess.PIPE)
+        process.stdin.write(ROWS)
+        process.stdin.flush()
+        # All rows are taken once the pipe is empty: from then on the command waits for more.
+        self.wait_until_taken(process)
+        time.sleep(0.1)
+        sent = time.monotonic()
+        process.send_signal(number)
+        process.wait(timeout=60)
+        self.assertLess(time.monotonic() - sent, 5)
+        stderr = process.stderr.read()
+        process.stdin.close()
+        process.stdout.close()
+        process.stderr.close()
+        return process.returncode, stderr
+
+    def wait_until_taken(self, process):
+        for _ in range(600):
+            waiting = struct.unpack("i", fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0]
+            if waiting == 0:
+                return
+            time.sleep(0.05)
+        self.fail("the command does not read its input")
+
+    def test_add_keeps_the_old_state(self):
+        for number, name in ((signal.SIGINT, b"SIGINT"), (signal.SIGTERM, b"SIGTERM"), (signal.SIGHUP, b"SIGHUP")):
+            with self.subTest(signal=name):
+                code, stderr = self.stop_while_reading(number, "add", "a.ivf", "-")
+                self.assertEqual(code, -number)
+                self.assertEqual(stderr, STOPPED % name)
+                self.assertEqual(digest(self.path / "a.ivf"), self.before)
+                self.assertIn(b"sound (2,000 rows", self.ivf("verify", "a.ivf"))
+
+    def test_outputs_vanish(self):
+        names = self.names()
+        for arguments in (("convert", "-", "out.npy"), ("convert", "-", "out.h5"), ("convert", "-", "out.fbin"),
+                          ("train", "-", "-o", "out.ivf", "--nlist", "8"),
+                          ("truth", "--base", "-", "--queries", "base.fvecs", "-o", "out.hdf5", "--with-vectors"),
+                          ("search", "a.ivf", "-", "-o", "out.ivecs", "--out-distances", "out.fvecs"),
+                          ("search", "a.ivf", "-", "-o", "out.jsonl")):
+            with self.subTest(arguments=arguments):
+                code, stderr = self.stop_while_reading(signal.SIGTERM, *arguments)
+                self.assertEqual(code, -signal.SIGTERM)
+                self.assertEqual(stderr, STOPPED % b"SIGTERM")
+                self.assertEqual(self.names(), names)
+
+    def test_a_replaced_file_stays(self):
+        self.stop_while_reading(signal.SIGINT, "convert", "-", "base.fvecs", "--force")
+        self.assertEqual((self.path / "base.fvecs").stat().st_size, 2000 * 36)
+
+    def test_work_in_the_processor_stops(self):
+        for arguments in (("train", "gaussian:n=60000,d=64", "-o", "b.ivf", "--nlist", "1500", "--iterations", "1000"),
+                          ("demo", "--nb", "300k", "--nlist", "1200"),
+                          ("truth", "--base", "gaussian:n=2000000,d=32", "--queries", "gaussian:n=5000,d=32", "-o", "t.npy")):
+            with self.subTest(arguments=arguments):
+                names = self.names()
+                process = self.start(*arguments)
+                time.sleep(1.0)
+                sent = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                _, stderr = process.communicate(timeout=120)
+                self.assertEqual(process.returncode, -signal.SIGINT, stderr)
+                self.assertEqual(stderr, STOPPED % b"SIGINT")
+                self.assertLess(time.monotonic() - sent, 30)
+                self.assertEqual(self.names(), names)
+
+    def test_ignored_signals_stay_ignored(self):
+        process = subprocess.Popen(["bash", "-c", f"trap '' HUP; exec {self.program} convert - out.fvecs"], cwd=self.path,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdin.write(ROWS)
+        process.stdin.flush()
+        self.wait_until_taken(process)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0)
+        self.assertEqual((self.path / "out.fvecs").read_bytes(), ROWS)
+
+    def test_full_disk_leaves_nothing(self):
+        # A limit of the file size stands for the disk: the write fails in the same place.
+        def limit():
+            self.default_signals()
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+        names = self.names()
+        for arguments in (("convert", "gaussian:n=100000,d=8", "out.npy"), ("convert", "gaussian:n=100000,d=8", "out.h5"),
+                          ("add", "a.ivf", "gaussian:n=100000,d=8"), ("train", "gaussian:n=9000,d=64", "-o", "out.ivf", "--nlist", "900"),
+                          ("search", "a.ivf", "gaussian:n=10000,d=8", "-o", "out.npy", "--out-distances", "d.npy"),
+                          ("search", "a.ivf", "gaussian:n=10000,d=8", "-o", "out.jsonl")):
+            with self.subTest(arguments=arguments):
+                process = subprocess.run([self.program, *arguments], cwd=self.path, capture_output=True, preexec_fn=limit,
+                                         timeout=120)
+                self.assertEqual(process.returncode, 1, process.stderr)
+                self.assertRegex(process.stderr.decode().splitlines()[-1], r"^ivf: error: .*(File too large|full|write)")
+                self.assertEqual(self.names(), names)
+        self.assertEqual(digest(self.path / "a.ivf"), self.before)
+
+    def test_a_reader_that_stops_reading(self):
+        process = self.start("search", "a.ivf", "base.fvecs", "-k", "1000")
+        process.stdout.read(10)
+        process.stdout.close()
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+        self.assertEqual(process.wait(timeout=60), -signal.SIGPIPE)
+
+    def test_two_writers(self):
+        first = self.start("add", "a.ivf", "-", stdin=subprocess.PIPE)
+        first.stdin.write(ROWS)
+        first.stdin.flush()
+        self.wait_until_taken(first)
+        code, _, stderr = self.run_ivf("add", "a.ivf", "base.fvecs")
+        self.assertEqual(code, 1)
+        self.assertRegex(stderr.decode(), r"^ivf: error: .*a\.ivf.*\n$")
+        # Readers are not kept out.
+        self.assertIn(b"sound (2,000 rows", self.ivf("verify", "a.ivf"))
+        first.communicate(timeout=60)
+        self.assertEqual(first.returncode, 0)
+        self.assertIn(b"sound (7,000 rows", self.ivf("verify", "a.ivf"))
+
+
+if __name__ == "__main__":
+    main()
