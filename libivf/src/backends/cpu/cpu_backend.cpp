@@ -25,6 +25,35 @@ class Stopwatch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+// A corpus that stays in the second-level cache (centroids) is scanned by every thread for itself, a block of queries
+// at a time, so that the queries' candidates stay there too and no thread waits for another.
+constexpr std::size_t resident_bytes = std::size_t{1} << 20;
+constexpr std::size_t resident_block = 256;
+
+template <class Finish>
+void run_resident(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t k,
+                  float limit, SearchStats& stats, const Finish& finish) {
+  const std::size_t nq = request.queries.rows;
+  std::vector<SearchStats> parts(request.threads);
+  ScanRequest alone = request;
+  alone.threads = 1;
+  Stopwatch watch;
+  parallel_for(request.threads, nq, resident_block, [&](std::size_t begin, std::size_t end, unsigned thread) {
+    ScanJob job(kernels, workspaces, alone, begin, end, k, limit);
+    job.run(SearchMode::csr, parts[thread]);
+    std::vector<Hit> hits;
+    for (std::size_t q = begin; q < end; ++q) finish(job, q - begin, q, hits, parts[thread]);
+  });
+  for (const auto& part : parts) {
+    stats.lists_scanned += part.lists_scanned;
+    stats.rows_scanned += part.rows_scanned;
+    stats.rows_refined += part.rows_refined;
+    stats.bytes_scanned += part.bytes_scanned;
+  }
+  stats.scan_ms += watch.lap();
+  if (request.progress != nullptr && *request.progress) (*request.progress)("search", nq, nq);
+}
+
 /// Runs a request in batches that fit its memory, and ends each query with `finish(job, query in the job, query,
 /// scratch, stats)`, on one thread a query.
 template <class Finish>
@@ -41,6 +70,10 @@ void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
   const std::size_t per_query = ScanJob::bytes_per_query(kernels, corpus.dim, k) + nprobe * 2 * sizeof(Groups::Member);
   const std::size_t memory = request.max_memory == 0 ? std::size_t{1} << 30 : request.max_memory;
   const std::size_t batch = std::clamp<std::size_t>(memory / per_query, 1, std::size_t{1} << 24);
+  if (nq > resident_block && stats.chosen_mode == SearchMode::csr && corpus.rows * corpus.dim * 2 <= resident_bytes) {
+    run_resident(kernels, workspaces, request, k, limit, stats, finish);
+    return;
+  }
   for (std::size_t first = 0; first < nq; first += batch) {
     const std::size_t last = std::min(nq, first + batch);
     Stopwatch watch;
@@ -109,13 +142,14 @@ RangeHits CpuBackend::range(const ScanRequest& request, float radius, SearchStat
   return result;
 }
 
-void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int32_t*, std::int32_t* list, float* value,
-                        unsigned threads) {
+void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int32_t* hint, std::int32_t* list,
+                        float* value, unsigned threads) {
   ScanRequest request;
   request.corpus = &centroids;
   request.queries = rows;
   request.threads = threads;
   request.mode = SearchMode::csr;
+  request.hints = hint;
   SearchStats stats;
   const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
                           SearchStats& refined) {

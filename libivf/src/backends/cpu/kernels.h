@@ -37,8 +37,8 @@ struct ScanArgs {
   uint32_t* tags;            ///< Out: row * max_tile + query lane. Room for rows * nq + 16: whole vectors are stored.
 };
 
-/// Of ScanArgs::scratch: the products of 32 rows and 32 queries.
-constexpr size_t scan_scratch_bytes = 4096;
+/// Of ScanArgs::scratch: the products of 32 rows and 32 queries, twice.
+constexpr size_t scan_scratch_bytes = 8192;
 
 /// Canonical values of one query against chosen rows.
 struct RefineArgs {

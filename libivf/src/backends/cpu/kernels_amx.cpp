@@ -155,30 +155,36 @@ void multiply(const RowTiles& rows, size_t group, const char* packed, size_t cou
 template <size_t query_tiles>
 size_t select(const ScanArgs* args, size_t first, size_t rows, const float* products, size_t found) {
   const size_t block = first / scan_block_rows;
+  const float* half_norms = args->half_norms + first;
   __m512 bound[query_tiles];
   __mmask16 live[query_tiles];
   for (size_t v = 0; v < query_tiles; ++v) {
     bound[v] = block_bound(args, block, v * 16);
     live[v] = lanes_below(args->nq, v * 16);
   }
-  // Survivors are rare once thresholds are tight: first find the rows that have any, then look at those alone.
-  uint32_t rows_hit = 0;
-  for (size_t r = 0; r < rows; ++r) {
-    const __m512 half = _mm512_set1_ps(args->half_norms[first + r]);
-    uint32_t any = 0;
-    for (size_t v = 0; v < query_tiles; ++v) {
-      any |=
-          _mm512_cmp_ps_mask(_mm512_loadu_ps(products + r * 32 + v * 16), _mm512_add_ps(half, bound[v]), _CMP_NLT_UQ) &
-          live[v];
-    }
-    rows_hit |= static_cast<uint32_t>(any != 0) << r;
+  // Survivors are rare once thresholds are tight: one comparison of the largest difference answers for the whole block.
+  // The maximum may lose a NaN, but products are NaN only where a norm is so large that the bound is -inf and all pass.
+  __m512 largest[query_tiles][2];
+  for (size_t v = 0; v < query_tiles; ++v) {
+    largest[v][0] = largest[v][1] = _mm512_set1_ps(-__builtin_inff());
   }
-  for (; rows_hit != 0; rows_hit &= rows_hit - 1) {
-    const size_t r = static_cast<size_t>(__builtin_ctz(rows_hit));
-    const __m512 half = _mm512_set1_ps(args->half_norms[first + r]);
+  for (size_t r = 0; r < rows; ++r) {
+    const __m512 half = _mm512_set1_ps(half_norms[r]);
     for (size_t v = 0; v < query_tiles; ++v) {
-      const __m512 dots = _mm512_loadu_ps(products + r * 32 + v * 16);
-      const __mmask16 keep = _mm512_mask_cmp_ps_mask(live[v], dots, _mm512_add_ps(half, bound[v]), _CMP_NLT_UQ);
+      const __m512 difference = _mm512_sub_ps(_mm512_load_ps(products + r * 32 + v * 16), half);
+      largest[v][r % 2] = _mm512_max_ps(largest[v][r % 2], difference);
+    }
+  }
+  unsigned any = 0;
+  for (size_t v = 0; v < query_tiles; ++v) {
+    any |= _mm512_mask_cmp_ps_mask(live[v], _mm512_max_ps(largest[v][0], largest[v][1]), bound[v], _CMP_NLT_UQ);
+  }
+  if (any == 0) return found;
+  for (size_t r = 0; r < rows; ++r) {
+    const __m512 half = _mm512_set1_ps(half_norms[r]);
+    for (size_t v = 0; v < query_tiles; ++v) {
+      const __m512 dots = _mm512_load_ps(products + r * 32 + v * 16);
+      const __mmask16 keep = _mm512_mask_cmp_ps_mask(live[v], _mm512_sub_ps(dots, half), bound[v], _CMP_NLT_UQ);
       if (keep != 0) found = append(dots, keep, static_cast<uint32_t>((first + r) * max_tile + v * 16), args, found);
     }
   }
@@ -192,14 +198,17 @@ size_t scan_rows(const ScanArgs* args) {
   const char* base = static_cast<const char*>(args->rows_data);
   const RowTiles tiles = args->staged ? RowTiles{base, count * tile_bytes, tile_bytes, 64}
                                       : RowTiles{base, tile_rows * stride, tile_k * sizeof(uint16_t), stride};
-  float* products = static_cast<float*>(args->scratch);
-  size_t found = 0;
-  for (size_t row = 0; row < args->rows; row += scan_block_rows) {
-    const size_t rows = args->rows - row < scan_block_rows ? args->rows - row : scan_block_rows;
-    multiply<query_tiles>(tiles, row / tile_rows, packed, count, products);
-    found = select<query_tiles>(args, row, rows, products, found);
+  // Two buffers: the tiles of a block are multiplied while the vector units look at the products of the one before.
+  float* products[2] = {static_cast<float*>(args->scratch), static_cast<float*>(args->scratch) + 32 * 32};
+  size_t found = 0, row = 0;
+  for (; row < args->rows; row += scan_block_rows) {
+    multiply<query_tiles>(tiles, row / tile_rows, packed, count, products[row / scan_block_rows % 2]);
+    if (row == 0) continue;
+    const size_t last = row - scan_block_rows;
+    found = select<query_tiles>(args, last, scan_block_rows, products[last / scan_block_rows % 2], found);
   }
-  return found;
+  const size_t last = row - scan_block_rows;
+  return select<query_tiles>(args, last, args->rows - last, products[last / scan_block_rows % 2], found);
 }
 
 size_t scan(const ScanArgs* args) {

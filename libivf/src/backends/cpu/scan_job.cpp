@@ -25,7 +25,7 @@ constexpr std::size_t staged_bytes_max = std::size_t{256} << 10;
 
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
-std::size_t candidate_capacity(std::size_t k) { return k + std::max<std::size_t>(k, 64); }
+std::size_t candidate_capacity(std::size_t k) { return k + std::max<std::size_t>(k, 32); }
 
 /// Holds a query's lock: a few dozen instructions, so spinning is right.
 class SpinGuard {
@@ -168,6 +168,18 @@ void ScanJob::prepare(std::size_t q) {
   kernels_.rows->residual(query, corpus_.dim, &residual, &square);
   states_[q].norms = query_norms(square, kernels_.scan->rounds_queries ? residual : 0.0, corpus_.dim);
   states_[q].limit.store(k_ == 0 ? fixed_limit_ : infinity, std::memory_order_relaxed);
+  if (request_.hints != nullptr && k_ == 1) {
+    const auto& planes = corpus_.segments.front().planes;
+    const auto row = static_cast<std::uint64_t>(request_.hints[first_ + q]);
+    float value = 0;
+    const RefineArgs args{query, planes.hi.data(), planes.lo.empty() ? nullptr : planes.lo.data(), corpus_.dim, &row, 1,
+                          &value};
+    (corpus_.inner_product ? kernels_.rows->refine_ip : kernels_.rows->refine_l2)(&args);
+    // The row itself passes this threshold when the scan meets it.
+    heaps_[q] = corpus_.inner_product ? -value : value;
+    states_[q].heap_size = 1;
+    states_[q].limit.store(heaps_[q], std::memory_order_relaxed);
+  }
   kernels_.scan->prepare(query, corpus_.dim, prepared_.data() + q * prepared_stride_);
 }
 
