@@ -106,9 +106,7 @@ Hdf5Chunks::Hdf5Chunks(hid_t dataset, std::string name, const ChunkView& view, h
     throw corrupt("{}: its fill value cannot be read: {}", name_, hdf5_reason());
   }
 
-  const std::size_t elements = static_cast<std::size_t>(view_.chunk_rows * view_.chunk_columns);
-  chunk_bytes_ = elements * stored_size_;
-  expanded_.resize(elements * std::max(stored_size_, memory_size_));
+  chunk_bytes_ = static_cast<std::size_t>(view_.chunk_rows * view_.chunk_columns) * stored_size_;
 }
 
 void Hdf5Chunks::fail(const std::string& what) const {
@@ -147,19 +145,19 @@ void Hdf5Chunks::undo_filters(std::vector<std::byte>& stored, std::uint32_t skip
   if (stored.size() != chunk_bytes_) fail(fmt::format("has {} bytes, expected {}", stored.size(), chunk_bytes_));
 }
 
-void Hdf5Chunks::load(std::uint64_t row, std::uint64_t column) {
+bool Hdf5Chunks::load(std::uint64_t row, std::uint64_t column) {
+  // Deflate shrinks to no less than 1/1032. What claims to expand further is refused before memory is taken for it.
+  constexpr std::uint64_t kMaxExpansion = 1032;
   row_ = row;
   column_ = column;
   const std::array<hsize_t, 2> offset{view_.axes == ChunkView::Axes::columns ? column : row, column};
   hsize_t size = 0;
-  const std::size_t elements = chunk_bytes_ / stored_size_;
   if (H5Dget_chunk_storage_size(dataset_, offset.data(), &size) < 0) fail("cannot be found: " + hdf5_reason());
-  if (size == 0) {  // never written
-    for (std::size_t i = 0; i < elements; ++i)
-      std::memcpy(expanded_.data() + i * memory_size_, fill_.data(), memory_size_);
-    return;
-  }
+  if (size == 0) return false;
   if (size > file_bytes_) fail(fmt::format("claims {} bytes, the file has {}", size, file_bytes_));
+  if (size < chunk_bytes_ / kMaxExpansion) {
+    fail(fmt::format("has {} bytes, which cannot expand to {}", size, chunk_bytes_));
+  }
   std::vector<std::byte> stored(static_cast<std::size_t>(size));
   std::uint32_t skipped = 0;
   if (H5Dread_chunk(dataset_, H5P_DEFAULT, offset.data(), &skipped, stored.data()) < 0) {
@@ -168,10 +166,13 @@ void Hdf5Chunks::load(std::uint64_t row, std::uint64_t column) {
   const bool partial = row + view_.chunk_rows > view_.rows || column + view_.chunk_columns > view_.columns;
   if (plain_edges_ && partial) skipped = ~std::uint32_t{0};
   undo_filters(stored, skipped);
+  const std::size_t elements = chunk_bytes_ / stored_size_;
+  expanded_.resize(elements * std::max(stored_size_, memory_size_));
   std::memcpy(expanded_.data(), stored.data(), stored.size());
   if (H5Tconvert(file_type_.get(), memory_type_, elements, expanded_.data(), nullptr, H5P_DEFAULT) < 0) {
     fail("cannot be converted: " + hdf5_reason());
   }
+  return true;
 }
 
 void Hdf5Chunks::read(std::uint64_t first, std::uint64_t count, std::byte* out) {
@@ -180,11 +181,15 @@ void Hdf5Chunks::read(std::uint64_t first, std::uint64_t count, std::byte* out) 
     const std::uint64_t from = std::max(row, first);
     const std::uint64_t to = std::min(row + view_.chunk_rows, end);
     for (std::uint64_t column = 0; column < view_.columns; column += view_.chunk_columns) {
-      load(row, column);
+      const bool stored = load(row, column);
       const std::uint64_t width = std::min(view_.chunk_columns, view_.columns - column);
       for (std::uint64_t r = from; r < to; ++r) {
-        std::memcpy(out + ((r - first) * view_.columns + column) * memory_size_,
-                    expanded_.data() + (r - row) * view_.chunk_columns * memory_size_, width * memory_size_);
+        std::byte* place = out + ((r - first) * view_.columns + column) * memory_size_;
+        if (stored) {
+          std::memcpy(place, expanded_.data() + (r - row) * view_.chunk_columns * memory_size_, width * memory_size_);
+        } else {
+          for (std::uint64_t i = 0; i < width; ++i) std::memcpy(place + i * memory_size_, fill_.data(), memory_size_);
+        }
       }
     }
   }

@@ -40,8 +40,8 @@ class Hdf5Chunks {
   void read(std::uint64_t first, std::uint64_t count, std::byte* out);
 
  private:
-  /// Expands the chunk that starts at this row and column.
-  void load(std::uint64_t row, std::uint64_t column);
+  /// Expands the chunk that starts at this row and column. False when it was never written.
+  bool load(std::uint64_t row, std::uint64_t column);
   void undo_filters(std::vector<std::byte>& stored, std::uint32_t skipped);
   [[noreturn]] void fail(const std::string& what) const;
 

@@ -28,15 +28,15 @@ TEST_CASE("bin files: the bytes are those of the format") {
   const support::TemporaryDirectory directory;
   const Matrix matrix{2, {1, 2, 3, 4}};
   write_matrix(directory.file("x.fvecs"), matrix, {});
-  CHECK(read_bytes(directory.file("x.fvecs")) == bytes(2, 1.0f, 2.0f, 2, 3.0f, 4.0f));
+  CHECK((read_bytes(directory.file("x.fvecs")) == bytes(2, 1.0f, 2.0f, 2, 3.0f, 4.0f)));
   write_matrix(directory.file("x.bvecs"), matrix, {.element = Element::u8});
-  CHECK(read_bytes(directory.file("x.bvecs")) == bytes(2, '\1', '\2', 2, '\3', '\4'));
+  CHECK((read_bytes(directory.file("x.bvecs")) == bytes(2, '\1', '\2', 2, '\3', '\4')));
   write_matrix(directory.file("x.ivecs"), matrix, {.element = Element::i32});
-  CHECK(read_bytes(directory.file("x.ivecs")) == bytes(2, 1, 2, 2, 3, 4));
+  CHECK((read_bytes(directory.file("x.ivecs")) == bytes(2, 1, 2, 2, 3, 4)));
   write_matrix(directory.file("x.fbin"), matrix, {});
-  CHECK(read_bytes(directory.file("x.fbin")) == bytes(2u, 2u, 1.0f, 2.0f, 3.0f, 4.0f));
+  CHECK((read_bytes(directory.file("x.fbin")) == bytes(2u, 2u, 1.0f, 2.0f, 3.0f, 4.0f)));
   write_matrix(directory.file("x.u8bin"), matrix, {.element = Element::u8});
-  CHECK(read_bytes(directory.file("x.u8bin")) == bytes(2u, 2u, '\1', '\2', '\3', '\4'));
+  CHECK((read_bytes(directory.file("x.u8bin")) == bytes(2u, 2u, '\1', '\2', '\3', '\4')));
 }
 
 TEST_CASE("bin files: damage is refused with its place") {
@@ -126,7 +126,7 @@ TEST_CASE("ground truth: written together, read by halves") {
   writer->write_ids(ids.data(), 3);
   writer->write(distances.data() + 2, 2);
   writer->finish();
-  CHECK(read_bytes(path) == bytes(3u, 2u, 5, 6, 7, 8, 9, 10, 0.5f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f));
+  CHECK((read_bytes(path) == bytes(3u, 2u, 5, 6, 7, 8, 9, 10, 0.5f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f)));
 
   const ReadOptions neighbors{.role = Role::neighbors};
   const ReadOptions as_distances{.role = Role::distances};

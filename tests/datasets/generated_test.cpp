@@ -46,19 +46,19 @@ TEST_CASE("generated: pinned values") {
 
 TEST_CASE("generated: a row depends on its place alone") {
   for (const std::string spec : {"gaussian:n=500,d=37,seed=3", "uniform:n=500,d=37,seed=3",
-                                 "clustered:n=500,d=37,seed=3", "gaussian:n=40,d=65536", "clustered:n=5000,d=1"}) {
+                                 "clustered:n=500,d=37,seed=3", "gaussian:n=24,d=65536", "clustered:n=5000,d=1"}) {
     CAPTURE(spec);
     const Matrix all = read_matrix(spec);
-    for (const std::size_t batch : {1, 7, 499}) CHECK(read_matrix(spec, {}, batch).values == all.values);
-    CHECK(read_matrix(spec, {.start = 11, .count = 23}).values == slice(all, 11, 23));
-    CHECK(read_matrix(spec, {.start = all.rows() - 1}).values == slice(all, all.rows() - 1, 1));
+    for (const std::size_t batch : {1, 7, 499}) CHECK((read_matrix(spec, {}, batch).values == all.values));
+    CHECK((read_matrix(spec, {.start = 11, .count = 13}).values == slice(all, 11, 13)));
+    CHECK((read_matrix(spec, {.start = all.rows() - 1}).values == slice(all, all.rows() - 1, 1)));
   }
 }
 
 TEST_CASE("generated: another seed, other numbers; more rows, the same first ones") {
   for (const std::string kind : {"gaussian", "uniform", "clustered"}) {
     const Matrix base = read_matrix(kind + ":n=10,d=8,seed=1");
-    CHECK(read_matrix(kind + ":d=8,seed=1,n=20", {.count = 10}).values == base.values);
+    CHECK((read_matrix(kind + ":d=8,seed=1,n=20", {.count = 10}).values == base.values));
     CHECK(read_matrix(kind + ":n=10,d=8,seed=2").values != base.values);
     CHECK(read_matrix(kind + ":n=10,d=8").values == read_matrix(kind + ":n=10,d=8,seed=0").values);
     CHECK(read_matrix(kind + ":n=10,d=8,seed=18446744073709551615").values != base.values);

@@ -54,7 +54,7 @@ TEST_CASE("hdf5 refusals: damaged bytes are refused or read, never worse") {
   write_matrix(path, small_integers(50, 10), {.element = Element::u8, .deflate = 4});
   const std::string whole = read_bytes(path);
   std::size_t refused = 0;
-  for (std::size_t at = 0; at < whole.size(); at += 3) {
+  for (std::size_t at = 0; at < whole.size(); at += 5) {
     std::string damaged = whole;
     damaged[at] = static_cast<char>(~damaged[at]);
     write_bytes(path, damaged);
@@ -68,7 +68,7 @@ TEST_CASE("hdf5 refusals: damaged bytes are refused or read, never worse") {
       if (error.kind() == ErrorKind::failed) FAIL("byte " << at << ": " << error.what());
     }
   }
-  CHECK(refused > 50);
+  CHECK(refused > 30);
 }
 
 TEST_CASE("hdf5 refusals: a compressed chunk that cannot be expanded") {
@@ -164,10 +164,10 @@ TEST_CASE("hdf5 refusals: data outside the file") {
     const std::string before = read_bytes(secret);
     require_refused(ErrorKind::failed, {"x.h5:g/out/new", "cannot be created"},
                     [&] { write_matrix(path + ":g/out/new", small_integers(1, 1), {}); });
-    CHECK(read_bytes(secret) == before);
+    CHECK((read_bytes(secret) == before));
     write_matrix(path + ":train", small_integers(1, 1), {});
-    CHECK(read_bytes(secret) == before);
-    CHECK(read_matrix(path).values == small_integers(1, 1).values);
+    CHECK((read_bytes(secret) == before));
+    CHECK((read_matrix(path).values == small_integers(1, 1).values));
   }
   SECTION("external storage") {
     sample_file(directory, {1, 1}, {H5T_IEEE_F32LE, {}, [&](hid_t p) { H5Pset_external(p, secret.c_str(), 0, 4); }});

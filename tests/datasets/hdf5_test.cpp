@@ -46,11 +46,11 @@ TEST_CASE("hdf5: every number type, both byte orders") {
         if (chunked) storage = {c.type, {64, 3}, deflate};
         sample.create("train", {300, 7}, doubles(matrix), storage);
       }
-      CHECK(read_matrix(path).values == matrix.values);
-      CHECK(read_matrix(path, {.start = 250, .count = 13}).values == slice(matrix, 250, 13));
+      CHECK((read_matrix(path).values == matrix.values));
+      CHECK((read_matrix(path, {.start = 250, .count = 13}).values == slice(matrix, 250, 13)));
       CHECK(open_reader(path)->element() == c.element);
       if (H5Tget_class(c.type) == H5T_INTEGER) {
-        CHECK(read_id_matrix(path) == std::vector<idx_t>(matrix.values.begin(), matrix.values.end()));
+        CHECK((read_id_matrix(path) == std::vector<idx_t>(matrix.values.begin(), matrix.values.end())));
       } else {
         require_refused(ErrorKind::misuse, {"x.h5:train", "ids must be integers"}, [&] { read_id_matrix(path); });
       }
@@ -81,14 +81,63 @@ TEST_CASE("hdf5: float16, as h5py stores it") {
   const std::string path = directory.file("x.h5");
   const Matrix matrix{2, {0.5f, -0x1p-24f, 65504, 3}};
   write_matrix(path, matrix, {.element = Element::f16});
-  CHECK(read_matrix(path).values == matrix.values);
+  CHECK((read_matrix(path).values == matrix.values));
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
   const hid_t id = H5Dopen2(file, "train", H5P_DEFAULT);
   std::vector<float> by_library(4);
   CHECK(H5Dread(id, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, by_library.data()) >= 0);
-  CHECK(by_library == matrix.values);
+  CHECK((by_library == matrix.values));
   H5Dclose(id);
   H5Fclose(file);
+}
+
+TEST_CASE("hdf5: every chain of filters that is undone here, and chunks that skipped theirs") {
+  const Matrix matrix = small_integers(500, 13);
+  const std::vector<std::function<void(hid_t)>> chains{
+      [](hid_t p) { H5Pset_shuffle(p); },
+      [](hid_t p) { H5Pset_fletcher32(p); },
+      [](hid_t p) { H5Pset_deflate(p, 1), H5Pset_fletcher32(p); },
+      [](hid_t p) { H5Pset_fletcher32(p), H5Pset_shuffle(p), H5Pset_deflate(p, 9); },
+      [](hid_t p) { H5Pset_deflate(p, 4), H5Pset_chunk_opts(p, H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS); },
+  };
+  for (std::size_t i = 0; i < chains.size(); ++i) {
+    for (const hid_t type : {H5T_STD_U8LE, H5T_IEEE_F32BE, H5T_IEEE_F64LE}) {
+      CAPTURE(i, H5Tget_size(type));
+      const support::TemporaryDirectory directory;
+      const std::string path = directory.file("x.h5");
+      Hdf5Sample(path).create("train", {500, 13}, doubles(matrix), {type, {31, 5}, chains[i]});
+      CHECK((read_matrix(path, {}, 17).values == matrix.values));
+    }
+  }
+}
+
+TEST_CASE("hdf5: a wrong checksum is refused") {
+  const support::TemporaryDirectory directory;
+  const std::string path = directory.file("x.h5");
+  Hdf5Sample(path).create("train", {4, 4}, std::vector<double>(16, 77),
+                          {H5T_STD_U8LE, {4, 4}, [](hid_t p) { H5Pset_fletcher32(p); }});
+  std::string file = read_bytes(path);
+  file[file.find(std::string(16, 77)) + 5] ^= 1;
+  write_bytes(path, file);
+  require_refused(ErrorKind::corrupt, {"x.h5:train", "row 0, column 0", "has checksum"}, [&] { read_matrix(path); });
+}
+
+TEST_CASE("hdf5: what was never written reads as the fill value") {
+  const support::TemporaryDirectory directory;
+  const std::string path = directory.file("x.h5");
+  const auto fill = [](hid_t p) {
+    const double value = 2.5;
+    H5Pset_fill_value(p, H5T_NATIVE_DOUBLE, &value);
+  };
+  {
+    Hdf5Sample sample(path);
+    sample.create_empty("plain", {3, 2}, {H5T_IEEE_F32BE, {}, fill});
+    sample.create_empty("packed", {3, 2}, {H5T_IEEE_F32BE, {2, 2}, [&](hid_t p) { fill(p), H5Pset_deflate(p, 1); }});
+    sample.create_empty("zero", {3, 2}, {H5T_IEEE_F32BE, {2, 2}, deflate});
+  }
+  CHECK(read_matrix(path + ":plain").values == std::vector<float>(6, 2.5f));
+  CHECK(read_matrix(path + ":packed").values == std::vector<float>(6, 2.5f));
+  CHECK(read_matrix(path + ":zero").values == std::vector<float>(6, 0));
 }
 
 TEST_CASE("hdf5: chunks of any shape, with any batch") {
@@ -102,8 +151,8 @@ TEST_CASE("hdf5: chunks of any shape, with any batch") {
       Hdf5Sample sample(path);
       sample.create("train", {1000, 50}, doubles(matrix), {H5T_IEEE_F32BE, chunk, deflate});
     }
-    for (const std::size_t batch : {1, 13, 2000}) CHECK(read_matrix(path, {}, batch).values == matrix.values);
-    CHECK(read_matrix(path, {.start = 501, .count = 99}).values == slice(matrix, 501, 99));
+    for (const std::size_t batch : {1, 13, 2000}) CHECK((read_matrix(path, {}, batch).values == matrix.values));
+    CHECK((read_matrix(path, {.start = 501, .count = 99}).values == slice(matrix, 501, 99)));
   }
 }
 
@@ -240,8 +289,8 @@ TEST_CASE("hdf5: several data sets of one file") {
     file->finish();
     file->finish();
   }
-  CHECK(read_matrix(path).values == base.values);
-  CHECK(read_matrix(path, {.role = Role::queries}).values == queries.values);
+  CHECK((read_matrix(path).values == base.values));
+  CHECK((read_matrix(path, {.role = Role::queries}).values == queries.values));
   CHECK(read_id_matrix(path + ":deep/neighbors") == ids);
   CHECK(stored_metric(path) == Metric::cosine);
   CHECK(std::filesystem::file_size(path) < 3000 * 20);
@@ -264,11 +313,11 @@ TEST_CASE("hdf5: a named data set joins a file, a file named alone is made anew"
   const Matrix queries = small_integers(5, 6);
   write_matrix(path, base, {.distance = "dot"});
   write_matrix(path + ":test", queries, {});
-  CHECK(read_matrix(path).values == base.values);
-  CHECK(read_matrix(path + ":test").values == queries.values);
+  CHECK((read_matrix(path).values == base.values));
+  CHECK((read_matrix(path + ":test").values == queries.values));
   CHECK(stored_metric(path) == Metric::ip);
   write_matrix(path + ":train", queries, {.distance = "euclidean"});
-  CHECK(read_matrix(path).values == queries.values);
+  CHECK((read_matrix(path).values == queries.values));
   CHECK(stored_metric(path) == Metric::l2);
   write_matrix(path, base, {.role = Role::queries});
   require_refused(ErrorKind::misuse, {"no data set 'train'", "it has test"}, [&] { open_reader(path); });
@@ -279,5 +328,5 @@ TEST_CASE("hdf5: the same rows give the same bytes") {
   const Matrix matrix = small_integers(3000, 20);
   write_matrix(directory.file("a.h5"), matrix, {.distance = "dot", .deflate = 4});
   write_matrix(directory.file("b.h5"), matrix, {.distance = "dot", .deflate = 4}, 17);
-  CHECK(read_bytes(directory.file("a.h5")) == read_bytes(directory.file("b.h5")));
+  CHECK((read_bytes(directory.file("a.h5")) == read_bytes(directory.file("b.h5"))));
 }

@@ -17,22 +17,22 @@ TEST_CASE("names: a format can be put before the path") {
     CAPTURE(format);
     const std::string spec = std::string(format) + ":" + plain;
     write_matrix(spec, matrix, {});
-    CHECK(read_matrix(spec).values == matrix.values);
+    CHECK((read_matrix(spec).values == matrix.values));
   }
   write_matrix("h5:" + plain + ":some", matrix, {});
-  CHECK(read_matrix("hdf5:" + plain + ":some").values == matrix.values);
+  CHECK((read_matrix("hdf5:" + plain + ":some").values == matrix.values));
 }
 
 TEST_CASE("names: the prefix wins over the extension, and odd paths work") {
   const support::TemporaryDirectory directory;
   const Matrix matrix = small_integers(5, 4);
   write_matrix("fbin:" + directory.file("x.npy"), matrix, {});
-  CHECK(read_matrix("fbin:" + directory.file("x.npy")).values == matrix.values);
+  CHECK((read_matrix("fbin:" + directory.file("x.npy")).values == matrix.values));
   require_refused(ErrorKind::corrupt, {"magic number"}, [&] { open_reader(directory.file("x.npy")); });
   for (const char* name : {"a:b.fvecs", "with space.fvecs", "dots.h5.fvecs", "x.h5", "UPPER.H5"}) {
     CAPTURE(name);
     write_matrix(directory.file(name), matrix, {});
-    CHECK(read_matrix(directory.file(name)).values == matrix.values);
+    CHECK((read_matrix(directory.file(name)).values == matrix.values));
   }
   // The first colon behind .h5 starts the data set's name, which may hold others.
   write_matrix(directory.file("y.h5:a:b.h5:c"), matrix, {});

@@ -115,7 +115,7 @@ TEST_CASE("npy: what numpy writes for two axes is what we write") {
   write_matrix(directory.file("x.npy"), matrix, {.element = Element::u8});
   std::string text = "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 2), }";
   text.resize(117, ' ');
-  CHECK(read_bytes(directory.file("x.npy")) == npy(text + '\n', "\1\2\3\4\5\6"));
+  CHECK((read_bytes(directory.file("x.npy")) == npy(text + '\n', "\1\2\3\4\5\6")));
 }
 
 TEST_CASE("npy: damage is refused with its place") {

@@ -36,11 +36,11 @@ TEST_CASE("pipe: every format is read from standard input") {
     const std::string file = file_of(format, matrix);
     {
       const StandardInput input(file);
-      CHECK(read_matrix(format + ":-").values == matrix.values);
+      CHECK((read_matrix(format + ":-").values == matrix.values));
     }
     {
       const StandardInput input(file);
-      CHECK(read_matrix(format + ":-", {.start = 4001, .count = 33}, 10).values == slice(matrix, 4001, 33));
+      CHECK((read_matrix(format + ":-", {.start = 4001, .count = 33}, 10).values == slice(matrix, 4001, 33)));
     }
     {
       const StandardInput input(file);
@@ -52,7 +52,7 @@ TEST_CASE("pipe: every format is read from standard input") {
   const auto reader = open_reader("-");
   CHECK(reader->rows() == std::nullopt);
   CHECK(reader->name() == "standard input");
-  CHECK(read_all(*reader) == matrix.values);
+  CHECK((read_all(*reader) == matrix.values));
 }
 
 TEST_CASE("pipe: data that end early or late are refused") {
@@ -85,9 +85,9 @@ TEST_CASE("pipe: a redirected file is read from where it stands") {
   const int saved = dup(STDIN_FILENO);
   REQUIRE(freopen(directory.file("x").c_str(), "rb", stdin) != nullptr);
   lseek(STDIN_FILENO, 4, SEEK_SET);
-  CHECK(read_matrix("fbin:-").values == matrix.values);
+  CHECK((read_matrix("fbin:-").values == matrix.values));
   lseek(STDIN_FILENO, 4, SEEK_SET);
-  CHECK(read_matrix("fbin:-", {.start = 90}).values == slice(matrix, 90, 10));
+  CHECK((read_matrix("fbin:-", {.start = 90}).values == slice(matrix, 90, 10)));
   dup2(saved, STDIN_FILENO);
   close(saved);
 }
@@ -101,10 +101,10 @@ TEST_CASE("pipe: every format is written to standard output") {
     for (const std::optional<std::uint64_t> rows :
          {std::optional<std::uint64_t>(5000), std::optional<std::uint64_t>()}) {
       CAPTURE(format, rows.has_value());
-      CHECK(captured_output([&] { write_matrix(spec, matrix, {.element = element, .rows = rows}, 77); }) == file);
+      CHECK((captured_output([&] { write_matrix(spec, matrix, {.element = element, .rows = rows}, 77); }) == file));
     }
   }
-  CHECK(captured_output([&] { write_matrix("-", matrix, {}); }) == file_of("fvecs", matrix));
+  CHECK((captured_output([&] { write_matrix("-", matrix, {}); }) == file_of("fvecs", matrix)));
 }
 
 TEST_CASE("pipe: with the number of rows known, bytes leave as they are made") {
@@ -134,7 +134,7 @@ TEST_CASE("pipe: a wrong number of rows is refused where it cannot be put right,
                     [&] { captured_output([&] { write_matrix(format + ":-", matrix, {.rows = 11}); }); });
     const support::TemporaryDirectory directory;
     write_matrix(format + ":" + directory.file("x"), matrix, {.rows = 11});
-    CHECK(read_bytes(directory.file("x")) == file_of(format, matrix));
+    CHECK((read_bytes(directory.file("x")) == file_of(format, matrix)));
   }
 }
 
@@ -162,7 +162,7 @@ TEST_CASE("pipe: named pipes and devices are written to, not replaced") {
   REQUIRE(mkfifo(path.c_str(), 0600) == 0);
   const Matrix matrix = small_integers(500, 3);
   std::thread writer([&] { write_matrix(path, matrix, {}); });
-  CHECK(read_matrix(path).values == matrix.values);
+  CHECK((read_matrix(path).values == matrix.values));
   writer.join();
   struct stat info {};
   REQUIRE(stat(path.c_str(), &info) == 0);

@@ -53,7 +53,7 @@ TEST_CASE("round trip: every format and element type") {
       CHECK(open_reader(spec)->element() == target.element);
       const Matrix back = read_matrix(spec);
       CHECK(back.dim == dim);
-      CHECK(back.values == matrix.values);
+      CHECK((back.values == matrix.values));
     }
   }
 }
@@ -71,8 +71,8 @@ TEST_CASE("round trip: the batch size changes neither the file nor what is read"
     const auto file = [](const support::TemporaryDirectory& where) {
       return read_bytes(std::filesystem::directory_iterator(where.path())->path().string());
     };
-    CHECK(file(directory) == file(other));
-    for (const std::size_t batch : {1, 7, 1024, 5000}) CHECK(read_matrix(spec, {}, batch).values == matrix.values);
+    CHECK((file(directory) == file(other)));
+    for (const std::size_t batch : {1, 7, 1024, 5000}) CHECK((read_matrix(spec, {}, batch).values == matrix.values));
   }
 }
 
@@ -83,9 +83,9 @@ TEST_CASE("round trip: start and count select rows") {
     const support::TemporaryDirectory directory;
     const std::string spec = within(directory, target.spec);
     write_matrix(spec, matrix, {.element = target.element});
-    CHECK(read_matrix(spec, {.start = 1990}).values == slice(matrix, 1990, 10));
-    CHECK(read_matrix(spec, {.start = 3, .count = 1001}, 100).values == slice(matrix, 3, 1001));
-    CHECK(read_matrix(spec, {.count = 5000}).values == matrix.values);
+    CHECK((read_matrix(spec, {.start = 1990}).values == slice(matrix, 1990, 10)));
+    CHECK((read_matrix(spec, {.start = 3, .count = 1001}, 100).values == slice(matrix, 3, 1001)));
+    CHECK((read_matrix(spec, {.count = 5000}).values == matrix.values));
     CHECK(read_matrix(spec, {.start = 2000}).values.empty());
     CHECK(read_matrix(spec, {.count = 0}).values.empty());
     require_refused(ErrorKind::misuse, {"start at row 2001", "2000 rows"}, [&] { open_reader(spec, {.start = 2001}); });
@@ -162,7 +162,7 @@ TEST_CASE("read_all: reads what is left, or as much as asked for") {
   const Matrix matrix = small_integers(100, 3);
   write_matrix(directory.file("x.fvecs"), matrix, {});
   const auto reader = open_reader(directory.file("x.fvecs"), {.start = 10});
-  CHECK(read_all(*reader, 20) == slice(matrix, 10, 20));
-  CHECK(read_all(*reader) == slice(matrix, 30, 70));
+  CHECK((read_all(*reader, 20) == slice(matrix, 10, 20)));
+  CHECK((read_all(*reader) == slice(matrix, 30, 70)));
   CHECK(read_all(*reader).empty());
 }

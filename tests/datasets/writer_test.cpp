@@ -41,10 +41,10 @@ TEST_CASE("writers: nothing appears before finish, nothing is left without it") 
       const auto writer = open_writer(spec, {.dim = 10});
       writer->write(matrix.values.data(), 5);
     }
-    CHECK(read_bytes(path) == before);
+    CHECK((read_bytes(path) == before));
     CHECK(files_in(directory) == 1);
     write_matrix(spec, small_integers(3, 2), {});
-    CHECK(read_matrix(spec).values == small_integers(3, 2).values);
+    CHECK((read_matrix(spec).values == small_integers(3, 2).values));
   }
 }
 
@@ -104,6 +104,6 @@ TEST_CASE("writers: what is no HDF5 file is not added to") {
   write_bytes(path, "precious");
   require_refused(ErrorKind::corrupt, {path, "nothing can be added"},
                   [&] { open_writer(path + ":train", {.dim = 1}); });
-  CHECK(read_bytes(path) == "precious");
+  CHECK((read_bytes(path) == "precious"));
   CHECK(files_in(directory) == 1);
 }
