@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "command.h"
+#include "destination.h"
 #include "ivf/index.hpp"
 #include "message.h"
 #include "rows.h"
@@ -59,8 +60,7 @@ class Add final : public Command {
   void define(OptionSet& options) override {
     options.describe(
         "Add vectors to an index. They are read in batches, whatever their number, and become visible all at once at "
-        "the "
-        "end: an add that fails or is killed at any moment leaves the index as it was.",
+        "the end: an add that fails or is killed at any moment leaves the index as it was.",
         R"(Examples:
   ivf add sift.ivf sift.hdf5
   ivf add base.ivf part2.fvecs --ids part2-ids.npy
@@ -77,6 +77,8 @@ class Add final : public Command {
 
   int run(Context& context) override {
     const Stopwatch watch;
+    if (parse_destination(data_).pipe() && parse_destination(ids_).pipe())
+      misuse("rows and ids cannot both come from one pipe");
     RowSource source(data_, datasets::Role::base, range_, RowSource::Use::store);
     std::optional<IdSource> ids;
     if (!ids_.empty()) {

@@ -22,8 +22,7 @@ class Convert final : public Command {
   void define(OptionSet& options) override {
     options.describe(
         "Convert vectors (or ids) between file formats, in bounded memory. Values are kept exactly: one that the new "
-        "type "
-        "cannot hold is refused with its row and column.",
+        "type cannot hold is refused with its row and column.",
         R"(Examples:
   ivf convert sift.hdf5:train base.fvecs
   ivf convert base.fvecs first.npy --count 10k

@@ -19,8 +19,8 @@ class Demo final : public Command {
   void define(OptionSet& options) override {
     options.describe(
         "Make vectors, train an index on them, add them, search it and, with --verify, hold the results against an "
-        "exact "
-        "search. Everything stays in memory; each step is printed with its time and the command that does it on files.",
+        "exact search. Everything stays in memory; each step is printed with its time and the command that does it "
+        "on files.",
         R"(Examples:
   ivf demo --verify
   ivf demo --nb 1M --dim 128 --nlist 1024 --nprobe 32 --verify

@@ -70,8 +70,8 @@ void check_result_format(const Destination& destination) {
     datasets::fixed_element(destination.spec);
   } catch (const Error&) {
     misuse(
-        "'{}' has no extension that tells its format; results are written as .tsv .jsonl .h5 .ivecs .ibin .npy; or put "
-        "the format first, as in tsv:{}",
+        "'{}' has no extension that tells its format; results are written as .tsv .jsonl .h5 .ivecs .ibin .npy; or "
+        "put the format first, as in tsv:{}",
         destination.spec, destination.spec);
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "command.h"
+#include "destination.h"
 #include "message.h"
 #include "quality.h"
 #include "result_files.h"
@@ -38,8 +39,8 @@ class Eval final : public Command {
  public:
   void define(OptionSet& options) override {
     options.describe(
-        "Measure the recall of a result file: recall@k, the share of the k true neighbours that are among the first k "
-        "results, and 1-recall@k, how often the nearest of all is among them.",
+        "Measure the recall of a result file: recall@k, the share of the k true neighbours that are among the first "
+        "k results, and 1-recall@k, how often the nearest of all is among them.",
         R"(Examples:
   ivf eval ids.ivecs --truth sift.hdf5
   ivf eval ids.jsonl --truth truth.ivecs -k 10 --min-recall 0.98
@@ -53,6 +54,8 @@ class Eval final : public Command {
   }
 
   int run(Context& context) override {
+    if (parse_destination(result_).pipe() && parse_destination(truth_).pipe())
+      misuse("results and truth cannot both come from one pipe");
     if (min_recall_ && !k_) misuse("--min-recall needs -k to say at which k");
     const auto result = ResultFile::open(result_);
     TruthSource truth(truth_, 1);

@@ -87,7 +87,9 @@ Sample draw_sample(RowSource& source, std::uint64_t size, std::uint64_t seed, Co
   const Philox random(seed, sample_stream);
   const std::size_t dim = source.dim();
   Sample sample;
-  if (const auto known = source.known_rows()) sample.rows.reserve(std::min(*known, size) * dim);
+  // Address space for all of it, as far as that is known to be needed or small.
+  const std::uint64_t unknown = CommonOptions::default_memory / (dim * sizeof(float));
+  sample.rows.reserve(std::min(source.known_rows().value_or(unknown), size) * dim);
   std::vector<float> batch;
   const std::size_t batch_rows = rows_that_fit(slice_bytes, dim * sizeof(float), 65536);
   while (source.next(batch, batch_rows)) {

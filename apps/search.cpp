@@ -21,6 +21,7 @@ constexpr std::uint64_t default_k = 10;
 constexpr std::uint64_t most_k = 16'384;
 constexpr std::uint64_t default_nprobe = 16;
 constexpr std::uint64_t most_queries_at_once = 65'536;
+constexpr std::uint64_t first_radius_batch = 64;
 /// More rows than this on a terminal are read by nobody.
 constexpr std::uint64_t table_rows = 200;
 
@@ -48,10 +49,8 @@ class Search final : public Command {
   void define(OptionSet& options) override {
     options.describe(
         "Find the k nearest rows of each query, or all rows within a radius. Results go to stdout: a table on a "
-        "terminal, "
-        "tab-separated lines (query, rank, id, distance) in a pipe. With -o they go to a file; with --truth, --verify "
-        "or "
-        "--json a summary takes their place on stdout.",
+        "terminal, tab-separated lines (query, rank, id, distance) in a pipe. With -o they go to a file; with "
+        "--truth, --verify or --json a summary takes their place on stdout.",
         R"(Examples:
   ivf search sift.ivf sift.hdf5 --nprobe 32 --truth sift.hdf5
   ivf search base.ivf queries.fvecs -k 100 -o ids.ivecs --out-distances d.fvecs
@@ -130,7 +129,8 @@ class Search final : public Command {
       misuse("--radius: recall is defined for k neighbours; drop --truth and --verify");
     if (!truth_.empty() && verify_) misuse("--truth and --verify both say what is right; choose one");
     if (min_recall_ && truth_.empty() && !verify_) misuse("--min-recall needs --truth or --verify to know the recall");
-    if (queries_ == "-" && truth_ == "-") misuse("queries and truth cannot both come from one pipe");
+    if (parse_destination(queries_).pipe() && parse_destination(truth_).pipe())
+      misuse("queries and truth cannot both come from one pipe");
   }
 
   static Destination output(const std::string& spec) {
@@ -159,16 +159,10 @@ class Search final : public Command {
 
   void look_up(Context& context, const Index& index, RowSource& source, std::optional<TruthSource>& truth,
                ResultSink* sink) {
-    // A quarter of the memory for queries and results; the search itself has its own cap.
-    const std::uint64_t row_bytes =
-        source.dim() * sizeof(float) + k() * (sizeof(float) + sizeof(idx_t)) * (verify_ ? 2 : 1);
-    const std::size_t most = rows_that_fit(
-        context.options.memory() / 4, row_bytes,
-        std::min(most_queries_at_once, std::max<std::uint64_t>(1, source.known_rows().value_or(most_queries_at_once))));
     if (truth) recall_.emplace(static_cast<std::size_t>(k()));
     if (verify_) verification_.emplace(info_.metric, static_cast<std::size_t>(k()));
     std::vector<float> batch;
-    while (source.next(batch, most)) {
+    while (source.next(batch, next_batch(context, source))) {
       const std::uint64_t first = source.rows_read() - source.batch_rows();
       const SearchParams search = params(context, batch_progress(context.console, first, source));
       if (radius_) {
@@ -179,6 +173,20 @@ class Search final : public Command {
       nq_ += source.batch_rows();
     }
     context.console.clear();
+  }
+
+  /// How many queries to look up at a time. A quarter of the memory is for them and their results; the search itself
+  /// has its own cap.
+  std::size_t next_batch(const Context& context, const RowSource& source) const {
+    std::uint64_t results = k() * (verify_ ? 2 : 1);
+    std::uint64_t most = std::max<std::uint64_t>(1, source.known_rows().value_or(most_queries_at_once) - nq_);
+    if (radius_) {
+      // How many rows a radius finds is known only from the queries before: begin with few, and grow by steps.
+      results = nq_ == 0 ? info_.rows : 2 * (hits_ / nq_ + 1);
+      most = std::min(most, nq_ == 0 ? first_radius_batch : 4 * nq_);
+    }
+    const std::uint64_t row_bytes = source.dim() * sizeof(float) + results * (sizeof(float) + sizeof(idx_t));
+    return rows_that_fit(context.options.memory() / 4, row_bytes, std::min(most, most_queries_at_once));
   }
 
   static Progress batch_progress(Console& console, std::uint64_t first, const RowSource& source) {
@@ -225,7 +233,7 @@ class Search final : public Command {
     if (context.options.json) {
       const Json summary = to_json(queries);
       if (results_on_stdout_) {
-        context.console.note(summary.dump());
+        context.console.note(to_line(summary));
       } else {
         print_json(summary);
       }

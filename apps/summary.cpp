@@ -4,8 +4,9 @@
 
 namespace ivf::cli {
 
-// A file name that is no UTF-8 must not keep a summary from being printed.
-void print_json(const Json& object) { print_line(object.dump(-1, ' ', false, Json::error_handler_t::replace)); }
+std::string to_line(const Json& object) { return object.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+void print_json(const Json& object) { print_line(to_line(object)); }
 
 const char* mode_name(SearchMode mode) noexcept {
   switch (mode) {

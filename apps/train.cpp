@@ -28,8 +28,7 @@ class Train final : public Command {
   void define(OptionSet& options) override {
     options.describe(
         "Learn centroids by k-means from a sample of the data, and create an index that holds them and no rows yet. "
-        "The "
-        "same data, seed and parameters give the same file, byte for byte, on any machine.",
+        "The same data, seed and parameters give the same file, byte for byte, on any machine.",
         R"(Examples:
   ivf train sift.hdf5 --nlist 1024 -o sift.ivf
   ivf train base.fvecs --nlist 4k --metric cosine --train-n 500k -o base.ivf

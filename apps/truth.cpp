@@ -64,9 +64,8 @@ class Truth final : public Command {
  public:
   void define(OptionSet& options) override {
     options.describe(
-        "Compute the exact k nearest rows of each query. The base is read once, in blocks that fit the memory; queries "
-        "and "
-        "results are kept. The result does not depend on the blocks.",
+        "Compute the exact k nearest rows of each query. The base is read once, in blocks that fit the memory; "
+        "queries and results are kept. The result does not depend on the blocks.",
         R"(Examples:
   ivf truth --base base.fvecs --queries queries.fvecs -k 100 -o truth.ivecs
   ivf truth --base sift.hdf5 --queries sift.hdf5 -k 10 -o gt:truth.bin
@@ -96,7 +95,8 @@ All other formats hold the values that `ivf search` prints (l2: squared).
   }
 
   int run(Context& context) override {
-    if (base_ == queries_ && base_ == "-") misuse("base and queries cannot both come from one pipe");
+    if (parse_destination(base_).pipe() && parse_destination(queries_).pipe())
+      misuse("base and queries cannot both come from one pipe");
     const Metric metric = metric_.value_or(datasets::stored_metric(base_).value_or(Metric::l2));
     RowSource base(base_, datasets::Role::base, range_, RowSource::Use::store);
     RowSource queries(queries_, datasets::Role::queries, {}, RowSource::Use::query);

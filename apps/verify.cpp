@@ -15,10 +15,8 @@ class Verify final : public Command {
   void define(OptionSet& options) override {
     options.describe(
         "Check an index file: its structure, every checksum, that values are finite, norms and radii right, and that "
-        "each "
-        "row lies in the list of its nearest centroid. Exit code 3: it cannot be opened as an index; 4: it can, but "
-        "what "
-        "it holds is damaged.",
+        "each row lies in the list of its nearest centroid. Exit code 3: it cannot be opened as an index; 4: it can, "
+        "but what it holds is damaged.",
         R"(Examples:
   ivf verify sift.ivf
   ivf verify sift.ivf --quick && echo fine

@@ -132,7 +132,9 @@ def main():
             different += 1
     if different:
         print(f"{different} of {len(options.cases)} differ; --update takes them over when they are right")
-    return 1 if different else 0
+        return 1
+    print(f"{len(options.cases)} transcripts agree")
+    return 0
 
 
 if __name__ == "__main__":
