@@ -2,6 +2,8 @@
 /// \file
 /// Memory for large arrays.
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <new>
 #include <type_traits>
@@ -17,7 +19,12 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t size)
-      : data_(static_cast<T*>(::operator new (size * sizeof(T), std::align_val_t{alignment}))), size_(size) {}
+      : data_(static_cast<T*>(::operator new(size * sizeof(T), alignment(size)))), size_(size) {
+#ifdef MADV_HUGEPAGE
+    // Huge pages make the first use of large arrays several times cheaper, and spare scans TLB misses. Only a wish.
+    if (is_large(size)) madvise(data_, size * sizeof(T), MADV_HUGEPAGE);
+#endif
+  }
   Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
     other.data_ = nullptr;
     other.size_ = 0;
@@ -41,8 +48,12 @@ class Buffer {
   bool empty() const noexcept { return size_ == 0; }
 
  private:
-  static constexpr std::size_t alignment = 64;
-  void release() noexcept { ::operator delete (data_, std::align_val_t{alignment}); }
+  static constexpr std::size_t huge_page = std::size_t{1} << 21;
+  static constexpr bool is_large(std::size_t size) noexcept { return size >= 2 * huge_page / sizeof(T); }
+  static constexpr std::align_val_t alignment(std::size_t size) noexcept {
+    return std::align_val_t{is_large(size) ? huge_page : 64};
+  }
+  void release() noexcept { ::operator delete(data_, alignment(size_)); }
 
   T* data_ = nullptr;
   std::size_t size_ = 0;

@@ -51,4 +51,9 @@ inline void accumulate(const float* __restrict x, std::size_t d, double magic,
   for (std::size_t i = 0; i < d; ++i) sums[i] += std::bit_cast<std::uint64_t>(static_cast<double>(x[i]) + magic);
 }
 
+/// Takes a row back that accumulate() added.
+inline void deduct(const float* __restrict x, std::size_t d, double magic, std::uint64_t* __restrict sums) noexcept {
+  for (std::size_t i = 0; i < d; ++i) sums[i] -= std::bit_cast<std::uint64_t>(static_cast<double>(x[i]) + magic);
+}
+
 }  // namespace ivf::detail

@@ -20,16 +20,16 @@ namespace {
 
 /// The largest magnitude of all values.
 float largest_magnitude(MatrixView rows, unsigned threads) {
-  std::atomic<std::uint32_t> largest{0};  // Bits of finite magnitudes are ordered like the magnitudes.
+  std::atomic<std::int32_t> largest{0};  // Bits of finite magnitudes are ordered like the magnitudes.
   parallel_for(threads, rows.rows, 1024, [&](std::size_t begin, std::size_t end, unsigned) {
-    std::uint32_t mine = 0;
+    std::int32_t mine = 0;
     for (std::size_t i = begin; i < end; ++i) {
       const float* row = rows.row(i);
       for (std::size_t j = 0; j < rows.dim; ++j) {
-        mine = std::max(mine, std::bit_cast<std::uint32_t>(row[j]) & 0x7fffffffu);
+        mine = std::max(mine, std::bit_cast<std::int32_t>(row[j]) & 0x7fffffff);
       }
     }
-    std::uint32_t seen = largest.load(std::memory_order_relaxed);
+    std::int32_t seen = largest.load(std::memory_order_relaxed);
     while (mine > seen && !largest.compare_exchange_weak(seen, mine, std::memory_order_relaxed)) {
     }
   });
@@ -37,8 +37,30 @@ float largest_magnitude(MatrixView rows, unsigned threads) {
 }
 
 void prefetch_row(const float* row, std::size_t dim) noexcept {
-  constexpr std::size_t line = 64 / sizeof(float), most = 64 * line;
+  constexpr std::size_t line = 64 / sizeof(float), most = 32 * line;
   for (std::size_t i = 0; i < std::min(dim, most); i += line) __builtin_prefetch(row + i);
+}
+
+/// Rows grouped by list: those of list c are rows[offsets[c]] .. rows[offsets[c + 1] - 1], in ascending order.
+struct Grouping {
+  std::vector<std::uint64_t> offsets;
+  std::vector<std::uint32_t> rows;
+};
+
+/// Groups the rows i of 0 .. lists.size()-1 for which wanted(i) holds by lists[i].
+template <class Wanted>
+void group(const std::vector<std::int32_t>& lists, std::size_t nlist, Wanted wanted, Grouping& grouping) {
+  auto& offsets = grouping.offsets;
+  offsets.assign(nlist + 2, 0);  // Shifted by one, so that the fill leaves each list's end where the next one begins.
+  for (std::size_t i = 0; i < lists.size(); ++i) {
+    if (wanted(i)) ++offsets[static_cast<std::size_t>(lists[i]) + 2];
+  }
+  for (std::size_t c = 2; c < offsets.size(); ++c) offsets[c] += offsets[c - 1];
+  grouping.rows.resize(offsets.back());
+  for (std::size_t i = 0; i < lists.size(); ++i) {
+    if (wanted(i)) grouping.rows[offsets[static_cast<std::size_t>(lists[i]) + 1]++] = static_cast<std::uint32_t>(i);
+  }
+  offsets.pop_back();
 }
 
 /// One training: the state that iterations share.
@@ -54,8 +76,7 @@ class Lloyd {
         lists_(rows.rows),
         previous_(rows.rows),
         values_(rows.rows),
-        order_(rows.rows),
-        offsets_(nlist + 1),
+        sums_(nlist * rows.dim),
         sizes_(nlist) {}
 
   std::vector<float> centroids;
@@ -76,8 +97,8 @@ class Lloyd {
     for (const float value : values_) objective += value;
     report.objective.push_back(objective);
     if (!first && lists_ == previous_ && !split_last_) return false;
-    sort();
-    update();
+    update_sums(first);
+    move_centroids();
     const std::uint64_t splits = refill();
     split_last_ = splits != 0;
     report.splits += splits;
@@ -85,11 +106,7 @@ class Lloyd {
     return true;
   }
 
-  double imbalance() const {
-    std::vector<std::uint64_t> sizes(nlist_);
-    for (const std::int32_t list : lists_) ++sizes[static_cast<std::size_t>(list)];
-    return imbalance_of(sizes);
-  }
+  double imbalance() const { return imbalance_of(sizes_); }
 
  private:
   void assign(bool first) {
@@ -99,30 +116,60 @@ class Lloyd {
                     resources_.threads);
   }
 
-  void sort() {
-    std::fill(sizes_.begin(), sizes_.end(), 0);
-    for (const std::int32_t list : lists_) ++sizes_[static_cast<std::size_t>(list)];
-    offsets_[0] = 0;
-    for (std::size_t c = 0; c < nlist_; ++c) offsets_[c + 1] = offsets_[c] + sizes_[c];
-    auto cursor = offsets_;
-    for (std::size_t i = 0; i < lists_.size(); ++i) {
-      order_[cursor[static_cast<std::size_t>(lists_[i])]++] = static_cast<std::uint32_t>(i);
+  /// Brings sums and sizes up to the assignment. Sums are integers, so that taking out the rows that left a list and
+  /// adding those that came gives exactly what adding all of its rows would.
+  void update_sums(bool first) {
+    std::size_t moved = rows_.rows;
+    if (!first) {
+      moved = 0;
+      for (std::size_t i = 0; i < lists_.size(); ++i) moved += lists_[i] != previous_[i];
     }
+    if (2 * moved >= rows_.rows) {
+      std::fill(sums_.begin(), sums_.end(), 0);
+      std::fill(sizes_.begin(), sizes_.end(), 0);
+      group(
+          lists_, nlist_, [](std::size_t) { return true; }, grouping_);
+      add_groups();
+      return;
+    }
+    const auto has_moved = [this](std::size_t i) { return lists_[i] != previous_[i]; };
+    group(lists_, nlist_, has_moved, grouping_);
+    add_groups();
+    group(previous_, nlist_, has_moved, grouping_);
+    deduct_groups();
+  }
+
+  void add_groups() {
+    for_grouped_rows([this](const float* row, std::uint64_t* sums) { accumulate(row, rows_.dim, fixed_.magic, sums); });
+    for (std::size_t c = 0; c < nlist_; ++c) sizes_[c] += grouping_.offsets[c + 1] - grouping_.offsets[c];
+  }
+
+  void deduct_groups() {
+    for_grouped_rows([this](const float* row, std::uint64_t* sums) { deduct(row, rows_.dim, fixed_.magic, sums); });
+    for (std::size_t c = 0; c < nlist_; ++c) sizes_[c] -= grouping_.offsets[c + 1] - grouping_.offsets[c];
+  }
+
+  /// Calls body(row, sums of its list) for the rows of grouping_. A list belongs to one thread.
+  template <class Body>
+  void for_grouped_rows(Body body) {
+    constexpr std::size_t ahead = 8;  // Rows lie anywhere in memory: ask for them in time.
+    parallel_for(resources_.threads, nlist_, 4, [&](std::size_t begin, std::size_t end, unsigned) {
+      for (std::size_t c = begin; c < end; ++c) {
+        for (std::uint64_t i = grouping_.offsets[c]; i < grouping_.offsets[c + 1]; ++i) {
+          if (i + ahead < grouping_.rows.size()) prefetch_row(rows_.row(grouping_.rows[i + ahead]), rows_.dim);
+          body(rows_.row(grouping_.rows[i]), sums_.data() + c * rows_.dim);
+        }
+      }
+    });
   }
 
   /// Each centroid becomes the mean of its rows; those of empty lists stay for refill().
-  void update() {
+  void move_centroids() {
     const std::size_t dim = rows_.dim;
-    parallel_for(resources_.threads, nlist_, 4, [&](std::size_t begin, std::size_t end, unsigned) {
-      std::vector<std::uint64_t> sums(dim);
+    parallel_for(resources_.threads, nlist_, 32, [&](std::size_t begin, std::size_t end, unsigned) {
       for (std::size_t c = begin; c < end; ++c) {
         if (sizes_[c] == 0) continue;
-        std::fill(sums.begin(), sums.end(), 0);
-        for (std::uint64_t i = offsets_[c]; i < offsets_[c + 1]; ++i) {
-          if (i + 1 < offsets_[c + 1]) prefetch_row(rows_.row(order_[i + 1]), dim);
-          accumulate(rows_.row(order_[i]), dim, fixed_.magic, sums.data());
-        }
-        for (std::size_t j = 0; j < dim; ++j) centroids[c * dim + j] = fixed_.mean(sums[j], sizes_[c]);
+        for (std::size_t j = 0; j < dim; ++j) centroids[c * dim + j] = fixed_.mean(sums_[c * dim + j], sizes_[c]);
       }
     });
   }
@@ -185,8 +232,9 @@ class Lloyd {
   FixedPoint fixed_;
   std::vector<std::int32_t> lists_, previous_;
   std::vector<float> values_;
-  std::vector<std::uint32_t> order_;  ///< Rows sorted by list.
-  std::vector<std::uint64_t> offsets_, sizes_;
+  Grouping grouping_;
+  std::vector<std::uint64_t> sums_;   ///< nlist x dim, in fixed point.
+  std::vector<std::uint64_t> sizes_;  ///< nlist
   bool split_last_ = false;
 };
 
