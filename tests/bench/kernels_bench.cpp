@@ -99,6 +99,7 @@ void bench_level(const cpu::Kernels& kernels, std::size_t d, std::size_t rows) {
                                  true,
                                  std::min(rows - row, cpu::scan_rows_max),
                                  d,
+                                 true,
                                  aligned(packed),
                                  nq,
                                  half.data(),

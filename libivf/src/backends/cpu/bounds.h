@@ -81,4 +81,14 @@ inline ScoreBounds score_bounds(const QueryNorms& q, float dot, float squared_no
   return {static_cast<float>(score - slack), static_cast<float>(score + slack)};
 }
 
+/// An upper bound of the canonical scores of rows whose float32 D − ‖x‖²/2 (L2) or D is at least `product`; `norm` is
+/// at least ‖x‖ of each. All norms are below largest_norm.
+inline float opening_limit(const QueryNorms& q, float product, double norm, double slope, bool inner_product) noexcept {
+  const double error = slope * norm + q.flush;
+  if (inner_product) return static_cast<float>(error - static_cast<double>(product));
+  // 2^-21 covers the rounding of the float32 difference and of the stored norm.
+  return static_cast<float>(q.square - 2 * static_cast<double>(product) + 2 * error +
+                            (norm * norm + q.square) * 0x1p-21);
+}
+
 }  // namespace ivf::detail::cpu

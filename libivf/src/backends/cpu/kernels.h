@@ -17,14 +17,18 @@ constexpr size_t max_tile = 64;
 /// Rows of one scan call at most: bounds the survivors of a call to scan_rows_max * tile.
 constexpr size_t scan_rows_max = 1024;
 
+/// Rows of a group whose best product sets a first threshold.
+constexpr size_t maxima_rows = 8;
+
 /// Queries of one tile against contiguous rows. A survivor is a (row, query) whose approximate dot product D is not
 /// provably too small:  !(D < half_norms[row] + t[query] - kappa[query] * block_norms[row / 32] - block_slops[row /
 /// 32]). The negated comparison keeps whatever is NaN.
 struct ScanArgs {
   const void* rows_data;  ///< The rows from stage(), or the hi plane itself when `staged` is false.
   bool staged;
-  size_t rows;  ///< 1 .. scan_rows_max; a multiple of 32 when not staged.
+  size_t rows;  ///< 1 .. scan_rows_max; whole blocks of 32 can be read.
   size_t d;
+  bool prefetch;  ///< The rows have not been read before: fetch them ahead.
   const void* packed;        ///< From pack(), for `nq` queries.
   size_t nq;                 ///< 1 .. tile
   const float* half_norms;   ///< rows (L2), or zeros (inner product).
@@ -81,6 +85,9 @@ struct ScanKernels {
   void (*pack)(const void* const* prepared, size_t nq, size_t d, void* packed);
   /// Returns the number of survivors.
   size_t (*scan)(const ScanArgs*);
+  /// The largest D - half_norms[row] of every group of `maxima_rows` rows (the last may be smaller), for each lane:
+  /// maxima[group * tile + lane]. Thresholds are not read. Lanes past nq hold anything.
+  void (*maxima)(const ScanArgs*, float* maxima);
 };
 
 /// A level that can be named by IVF_ISA.

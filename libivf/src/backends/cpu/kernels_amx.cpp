@@ -191,36 +191,87 @@ size_t select(const ScanArgs* args, size_t first, size_t rows, const float* prod
   return found;
 }
 
-template <size_t query_tiles>
-size_t scan_rows(const ScanArgs* args) {
+/// Fetches the rows of a block, read in place, two blocks ahead: tile loads jump from row to row, which the hardware's
+/// prefetchers do not follow.
+void prefetch_block(const ScanArgs* args, size_t row) {
+  const size_t stride = args->d * sizeof(uint16_t), end = args->rows * stride;
+  const char* rows = static_cast<const char*>(args->rows_data);
+  for (size_t at = row * stride; at < end && at < (row + scan_block_rows) * stride; at += 64) {
+    _mm_prefetch(rows + at, _MM_HINT_T0);
+  }
+}
+
+/// Multiplies all rows: consume(first row, rows, products), blocks of 32 in order. Two buffers: the tiles of a block
+/// are multiplied while the vector units look at the products of the one before.
+template <size_t query_tiles, class Consume>
+void multiply_rows(const ScanArgs* args, const Consume& consume) {
   const size_t count = chunks(args->d), stride = args->d * sizeof(uint16_t);
   const char* packed = static_cast<const char*>(args->packed);
   const char* base = static_cast<const char*>(args->rows_data);
   const RowTiles tiles = args->staged ? RowTiles{base, count * tile_bytes, tile_bytes, 64}
                                       : RowTiles{base, tile_rows * stride, tile_k * sizeof(uint16_t), stride};
-  // Two buffers: the tiles of a block are multiplied while the vector units look at the products of the one before.
+  const bool prefetch = args->prefetch && !args->staged;
   float* products[2] = {static_cast<float*>(args->scratch), static_cast<float*>(args->scratch) + 32 * 32};
-  size_t found = 0, row = 0;
+  if (prefetch) prefetch_block(args, 0);
+  if (prefetch) prefetch_block(args, scan_block_rows);
+  size_t row = 0;
   for (; row < args->rows; row += scan_block_rows) {
+    if (prefetch) prefetch_block(args, row + 2 * scan_block_rows);
     multiply<query_tiles>(tiles, row / tile_rows, packed, count, products[row / scan_block_rows % 2]);
     if (row == 0) continue;
     const size_t last = row - scan_block_rows;
-    found = select<query_tiles>(args, last, scan_block_rows, products[last / scan_block_rows % 2], found);
+    consume(last, scan_block_rows, products[last / scan_block_rows % 2]);
   }
   const size_t last = row - scan_block_rows;
-  return select<query_tiles>(args, last, args->rows - last, products[last / scan_block_rows % 2], found);
+  consume(last, args->rows - last, products[last / scan_block_rows % 2]);
+}
+
+template <size_t query_tiles>
+size_t scan_tiles(const ScanArgs* args) {
+  size_t found = 0;
+  multiply_rows<query_tiles>(args, [args, &found](size_t first, size_t rows, const float* products) {
+    found = select<query_tiles>(args, first, rows, products, found);
+  });
+  return found;
 }
 
 size_t scan(const ScanArgs* args) {
   _tile_loadconfig(&tile_config);
-  const size_t found = args->nq <= 16 ? scan_rows<1>(args) : scan_rows<2>(args);
+  const size_t found = args->nq <= 16 ? scan_tiles<1>(args) : scan_tiles<2>(args);
   _tile_release();
   return found;
 }
 
+template <size_t query_tiles>
+void maxima_tiles(const ScanArgs* args, float* largest) {
+  multiply_rows<query_tiles>(args, [args, largest](size_t first, size_t rows, const float* products) {
+    for (size_t group = 0; group < rows; group += maxima_rows) {
+      float* out = largest + (first + group) / maxima_rows * tile;
+      for (size_t v = 0; v < query_tiles; ++v) {
+        __m512 best = _mm512_set1_ps(-__builtin_inff());
+        for (size_t r = group; r < rows && r < group + maxima_rows; ++r) {
+          const __m512 half = _mm512_set1_ps(args->half_norms[first + r]);
+          best = _mm512_max_ps(best, _mm512_sub_ps(_mm512_load_ps(products + r * 32 + v * 16), half));
+        }
+        _mm512_storeu_ps(out + v * 16, best);
+      }
+    }
+  });
+}
+
+void maxima(const ScanArgs* args, float* largest) {
+  _tile_loadconfig(&tile_config);
+  if (args->nq <= 16) {
+    maxima_tiles<1>(args, largest);
+  } else {
+    maxima_tiles<2>(args, largest);
+  }
+  _tile_release();
+}
+
 }  // namespace
 
-const ScanKernels scan_amx = {tile,         true,  prepared_bytes, prepare, packed_bytes,
-                              staged_bytes, stage, direct,         pack,    scan};
+const ScanKernels scan_amx = {tile,  true,   prepared_bytes, prepare, packed_bytes, staged_bytes,
+                              stage, direct, pack,           scan,    maxima};
 
 }  // namespace ivf::detail::cpu

@@ -233,8 +233,9 @@ unsigned lane_mask(size_t nq, size_t first) {
   return nq - first >= 8 ? 0xffu : (1u << (nq - first)) - 1;
 }
 
-template <size_t group, size_t vectors>
-size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
+// Products of `vectors` times 8 queries and `group` rows from row `first` on: consume(row, vector, products).
+template <size_t group, size_t vectors, class Consume>
+void multiply_group(const ScanArgs* args, size_t first, const Consume& consume) {
   const size_t d = args->d, stride = staged_stride(d);
   const float* rows = static_cast<const float*>(args->rows_data) + first * stride;
   __m256 sums[group][vectors];
@@ -251,35 +252,49 @@ size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
     }
   }
   for (size_t r = 0; r < group; ++r) {
-    const size_t row = first + r, block = row / scan_block_rows;
-    for (size_t v = 0; v < vectors; ++v) {
-      const __m256 slack =
-          _mm256_fmadd_ps(_mm256_loadu_ps(args->kappa + v * 8), _mm256_set1_ps(args->block_norms[block]),
-                          _mm256_set1_ps(args->block_slops[block]));
-      const __m256 bound =
-          _mm256_add_ps(_mm256_set1_ps(args->half_norms[row]), _mm256_sub_ps(_mm256_loadu_ps(args->t + v * 8), slack));
-      const unsigned passed = static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(sums[r][v], bound, _CMP_NLT_UQ)));
-      const unsigned keep = passed & lane_mask(args->nq, v * 8);
-      if (keep != 0) found = append(sums[r][v], keep, static_cast<uint32_t>(row * max_tile + v * 8), args, found);
-    }
+    for (size_t v = 0; v < vectors; ++v) consume(first + r, v, sums[r][v]);
   }
+}
+
+template <class Consume>
+void multiply(const ScanArgs* args, const Consume& consume) {
+  const bool one = args->nq <= 8;
+  size_t row = 0;
+  for (; row + row_group <= args->rows; row += row_group) {
+    one ? multiply_group<row_group, 1>(args, row, consume) : multiply_group<row_group, 2>(args, row, consume);
+  }
+  for (; row < args->rows; ++row) {
+    one ? multiply_group<1, 1>(args, row, consume) : multiply_group<1, 2>(args, row, consume);
+  }
+}
+
+size_t scan(const ScanArgs* args) {
+  size_t found = 0;
+  multiply(args, [args, &found](size_t row, size_t v, __m256 dots) {
+    const size_t block = row / scan_block_rows;
+    const __m256 slack = _mm256_fmadd_ps(_mm256_loadu_ps(args->kappa + v * 8), _mm256_set1_ps(args->block_norms[block]),
+                                         _mm256_set1_ps(args->block_slops[block]));
+    const __m256 bound = _mm256_sub_ps(_mm256_loadu_ps(args->t + v * 8), slack);
+    const __m256 difference = _mm256_sub_ps(dots, _mm256_set1_ps(args->half_norms[row]));
+    const auto passed = static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(difference, bound, _CMP_NLT_UQ)));
+    const unsigned keep = passed & lane_mask(args->nq, v * 8);
+    if (keep != 0) found = append(dots, keep, static_cast<uint32_t>(row * max_tile + v * 8), args, found);
+  });
   return found;
 }
 
-template <size_t vectors>
-size_t scan_rows(const ScanArgs* args) {
-  size_t found = 0, row = 0;
-  for (; row + row_group <= args->rows; row += row_group) found = scan_group<row_group, vectors>(args, row, found);
-  for (; row < args->rows; ++row) found = scan_group<1, vectors>(args, row, found);
-  return found;
+void maxima(const ScanArgs* args, float* largest) {
+  multiply(args, [args, largest](size_t row, size_t v, __m256 dots) {
+    float* best = largest + row / maxima_rows * tile + v * 8;
+    const __m256 difference = _mm256_sub_ps(dots, _mm256_set1_ps(args->half_norms[row]));
+    _mm256_storeu_ps(best, row % maxima_rows == 0 ? difference : _mm256_max_ps(_mm256_loadu_ps(best), difference));
+  });
 }
-
-size_t scan(const ScanArgs* args) { return args->nq <= 8 ? scan_rows<1>(args) : scan_rows<2>(args); }
 
 }  // namespace
 
 const RowKernels rows_avx2 = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_avx2 = {tile,         false, prepared_bytes, prepare, packed_bytes,
-                               staged_bytes, stage, direct,         pack,    scan};
+const ScanKernels scan_avx2 = {tile,  false,  prepared_bytes, prepare, packed_bytes, staged_bytes,
+                               stage, direct, pack,           scan,    maxima};
 
 }  // namespace ivf::detail::cpu

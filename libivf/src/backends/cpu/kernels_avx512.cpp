@@ -190,9 +190,9 @@ void pack(const void* const* prepared, size_t nq, size_t d, void* packed) {
   }
 }
 
-// `vectors` of 16 queries against `group` rows from row `first` on.
-template <size_t group, size_t vectors>
-size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
+// Products of `vectors` times 16 queries and `group` rows from row `first` on: consume(row, vector, products).
+template <size_t group, size_t vectors, class Consume>
+void multiply_group(const ScanArgs* args, size_t first, const Consume& consume) {
   const size_t d = args->d, stride = staged_stride(d);
   const float* rows = static_cast<const float*>(args->rows_data) + first * stride;
   __m512 sums[group][vectors];
@@ -209,32 +209,50 @@ size_t scan_group(const ScanArgs* args, size_t first, size_t found) {
     }
   }
   for (size_t r = 0; r < group; ++r) {
-    const size_t row = first + r;
-    const __m512 half = _mm512_set1_ps(args->half_norms[row]);
-    for (size_t v = 0; v < vectors; ++v) {
-      const __m512 bound = _mm512_add_ps(half, block_bound(args, row / scan_block_rows, v * 16));
-      const __mmask16 keep = _mm512_mask_cmp_ps_mask(lanes_below(args->nq, v * 16), sums[r][v], bound, _CMP_NLT_UQ);
-      if (keep != 0) found = append(sums[r][v], keep, static_cast<uint32_t>(row * max_tile + v * 16), args, found);
-    }
+    for (size_t v = 0; v < vectors; ++v) consume(first + r, v, sums[r][v]);
   }
+}
+
+template <size_t vectors, class Consume>
+void multiply_rows(const ScanArgs* args, const Consume& consume) {
+  size_t row = 0;
+  for (; row + row_group <= args->rows; row += row_group) multiply_group<row_group, vectors>(args, row, consume);
+  for (; row + 4 <= args->rows; row += 4) multiply_group<4, vectors>(args, row, consume);
+  for (; row < args->rows; ++row) multiply_group<1, vectors>(args, row, consume);
+}
+
+template <class Consume>
+void multiply(const ScanArgs* args, const Consume& consume) {
+  if (args->nq <= 16) {
+    multiply_rows<1>(args, consume);
+  } else {
+    multiply_rows<2>(args, consume);
+  }
+}
+
+size_t scan(const ScanArgs* args) {
+  size_t found = 0;
+  multiply(args, [args, &found](size_t row, size_t v, __m512 dots) {
+    const __m512 bound = block_bound(args, row / scan_block_rows, v * 16);
+    const __m512 difference = _mm512_sub_ps(dots, _mm512_set1_ps(args->half_norms[row]));
+    const __mmask16 keep = _mm512_mask_cmp_ps_mask(lanes_below(args->nq, v * 16), difference, bound, _CMP_NLT_UQ);
+    if (keep != 0) found = append(dots, keep, static_cast<uint32_t>(row * max_tile + v * 16), args, found);
+  });
   return found;
 }
 
-template <size_t vectors>
-size_t scan_rows(const ScanArgs* args) {
-  size_t found = 0, row = 0;
-  for (; row + row_group <= args->rows; row += row_group) found = scan_group<row_group, vectors>(args, row, found);
-  for (; row + 4 <= args->rows; row += 4) found = scan_group<4, vectors>(args, row, found);
-  for (; row < args->rows; ++row) found = scan_group<1, vectors>(args, row, found);
-  return found;
+void maxima(const ScanArgs* args, float* largest) {
+  multiply(args, [args, largest](size_t row, size_t v, __m512 dots) {
+    float* best = largest + row / maxima_rows * tile + v * 16;
+    const __m512 difference = _mm512_sub_ps(dots, _mm512_set1_ps(args->half_norms[row]));
+    _mm512_storeu_ps(best, row % maxima_rows == 0 ? difference : _mm512_max_ps(_mm512_loadu_ps(best), difference));
+  });
 }
-
-size_t scan(const ScanArgs* args) { return args->nq <= 16 ? scan_rows<1>(args) : scan_rows<2>(args); }
 
 }  // namespace
 
 const RowKernels rows_avx512 = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_avx512 = {tile,         false, prepared_bytes, prepare, packed_bytes,
-                                 staged_bytes, stage, direct,         pack,    scan};
+const ScanKernels scan_avx512 = {tile,  false,  prepared_bytes, prepare, packed_bytes, staged_bytes,
+                                 stage, direct, pack,           scan,    maxima};
 
 }  // namespace ivf::detail::cpu

@@ -89,6 +89,24 @@ void pack(const void* const* prepared, size_t nq, size_t d, void* packed) {
   for (size_t q = 0; q < nq; ++q) memcpy(out + q * d, prepared[q], d * sizeof(float));
 }
 
+float dot_product(const float* y, const uint16_t* x, size_t d) {
+  float dot = 0;
+  for (size_t i = 0; i < d; ++i) dot += y[i] * float_of(uint32_t{x[i]} << 16);
+  return dot;
+}
+
+void maxima(const ScanArgs* args, float* largest) {
+  const float* queries = static_cast<const float*>(args->packed);
+  for (size_t r = 0; r < args->rows; ++r) {
+    const uint16_t* x = static_cast<const uint16_t*>(args->rows_data) + r * args->d;
+    for (size_t q = 0; q < args->nq; ++q) {
+      float* best = largest + r / maxima_rows * tile + q;
+      const float difference = dot_product(queries + q * args->d, x, args->d) - args->half_norms[r];
+      if (r % maxima_rows == 0 || difference > *best) *best = difference;
+    }
+  }
+}
+
 size_t scan(const ScanArgs* args) {
   const float* queries = static_cast<const float*>(args->packed);
   const size_t d = args->d;
@@ -97,9 +115,7 @@ size_t scan(const ScanArgs* args) {
     const uint16_t* x = static_cast<const uint16_t*>(args->rows_data) + r * d;
     const size_t block = r / scan_block_rows;
     for (size_t q = 0; q < args->nq; ++q) {
-      const float* y = queries + q * d;
-      float dot = 0;
-      for (size_t i = 0; i < d; ++i) dot += y[i] * float_of(uint32_t{x[i]} << 16);
+      const float dot = dot_product(queries + q * d, x, d);
       const float bound = args->t[q] - args->kappa[q] * args->block_norms[block] - args->block_slops[block];
       if (!(dot < args->half_norms[r] + bound)) {
         args->dots[found] = dot;
@@ -113,7 +129,7 @@ size_t scan(const ScanArgs* args) {
 }  // namespace
 
 const RowKernels rows_scalar = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_scalar = {tile,         false, prepared_bytes, prepare, packed_bytes,
-                                 staged_bytes, stage, direct,         pack,    scan};
+const ScanKernels scan_scalar = {tile,  false,  prepared_bytes, prepare, packed_bytes, staged_bytes,
+                                 stage, direct, pack,           scan,    maxima};
 
 }  // namespace ivf::detail::cpu

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <new>
 
@@ -20,6 +21,8 @@ constexpr std::uint64_t rows_per_task = 8192;
 // Rows of a first look while a query's threshold is still open. Every step after it takes as many rows as were seen
 // before, so that each doubling of the rows keeps about k candidates more.
 constexpr std::size_t opening_rows = 32;
+// Candidates of a lane; not a power of two, so that the lanes' first ones do not share cache sets.
+constexpr std::size_t lane_stride = scan_rows_max + 5;
 // A slice of staged rows stays in the second-level cache beside the packed queries.
 constexpr std::size_t staged_bytes_max = std::size_t{256} << 10;
 
@@ -49,6 +52,17 @@ class SpinGuard {
 
 }  // namespace
 
+/// Queries that are multiplied together.
+struct Tile {
+  std::size_t count = 0;
+  bool open = false;  ///< A lane has no threshold yet.
+  std::uint32_t query[max_tile];
+  std::uint64_t row_limit[max_tile];  ///< Rows of the list that count for the query.
+  double slope[max_tile];
+  alignas(64) float t[max_tile];
+  alignas(64) float kappa[max_tile];
+};
+
 struct Workspace {
   Workspace(const Kernels& kernels, std::size_t d)
       : scan(kernels.scan),
@@ -62,21 +76,12 @@ struct Workspace {
         staged(slice_rows * kernels.scan->staged_bytes(d)),
         dots(scan_rows_max * kernels.scan->tile + 16),
         tags(scan_rows_max * kernels.scan->tile + 16),
-        lane_candidates(scan_rows_max * kernels.scan->tile) {
+        lane_candidates(lane_stride * kernels.scan->tile),
+        maxima(scan_rows_max / maxima_rows * kernels.scan->tile) {
     // Rows past the end of a list's last block are multiplied too, and their products ignored.
     std::memset(staged.data(), 0, staged.size());
   }
 
-  struct Tile {
-    std::size_t count = 0;
-    bool open = false;    ///< A lane has no threshold yet.
-    bool opened = false;  ///< A lane had none at the start of the slice: rows are taken in doubling steps.
-    std::uint32_t query[max_tile];
-    std::uint64_t row_limit[max_tile];  ///< Rows of the list that count for the query.
-    double slope[max_tile];
-    alignas(64) float t[max_tile];
-    alignas(64) float kappa[max_tile];
-  };
   const ScanKernels* scan;
   std::size_t dim;
   std::size_t packed_stride;
@@ -90,7 +95,9 @@ struct Workspace {
   Tile tiles[tiles_per_task];
   std::size_t tile_count = 0;
   std::size_t lane_count[max_tile];
-  Buffer<Candidate> lane_candidates;  ///< scan_rows_max a lane.
+  Buffer<Candidate> lane_candidates;  ///< lane_stride a lane.
+  Buffer<float> maxima;
+  std::vector<float> column;
   SearchStats stats;
 };
 
@@ -327,7 +334,9 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
   }
 
   const std::uint16_t* hi = segment.planes.hi.data() + begin * d;
-  const bool staged = rows % scan_block_rows != 0 || !kernels_.scan->direct(hi, d);
+  // In place, the last block reads on into the next list, whose products are ignored; at the end of the plane it
+  // cannot.
+  const bool staged = !kernels_.scan->direct(hi, d) || begin + round_up(rows, scan_block_rows) > segment.rows;
   const std::size_t row_bytes = staged ? kernels_.scan->staged_bytes(d) : d * sizeof(std::uint16_t);
   const char* rows_data = reinterpret_cast<const char*>(hi);
   if (staged) {
@@ -349,30 +358,68 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
       tile.t[lane] = discard_offset(state.norms, limit, corpus_.inner_product);
       tile.open |= limit == infinity;
     }
-    tile.opened = tile.open;
+    const auto scan_args = [&](std::size_t first, std::size_t count) {
+      return ScanArgs{rows_data + first * row_bytes,
+                      staged,
+                      count,
+                      d,
+                      i == 0,
+                      work.packed.data() + i * work.packed_stride,
+                      tile.count,
+                      work.half_norms + first,
+                      work.block_norms + first / scan_block_rows,
+                      work.block_slops + first / scan_block_rows,
+                      tile.t,
+                      tile.kappa,
+                      work.scratch.data(),
+                      work.dots.data(),
+                      work.tags.data()};
+    };
+    if (tile.open && k_ != 0 && rows / maxima_rows >= k_)
+      open_thresholds(scan_args(0, rows), list_position + rows, tile, work);
+    const bool opening = tile.open;
     std::size_t row = 0;
     while (row < rows) {
-      const std::size_t step = std::min(rows - row, std::max(opening_rows, tile.open     ? opening_rows
-                                                                           : tile.opened ? row
-                                                                                         : rows));
-      const ScanArgs args{rows_data + row * row_bytes,
-                          staged,
-                          step,
-                          d,
-                          work.packed.data() + i * work.packed_stride,
-                          tile.count,
-                          work.half_norms + row,
-                          work.block_norms + row / scan_block_rows,
-                          work.block_slops + row / scan_block_rows,
-                          tile.t,
-                          tile.kappa,
-                          work.scratch.data(),
-                          work.dots.data(),
-                          work.tags.data()};
+      // While a threshold is open, take as many rows as were seen before.
+      const std::size_t step = std::min(rows - row, opening ? std::max(opening_rows, tile.open ? 0 : row) : rows);
+      const ScanArgs args = scan_args(row, step);
       const std::size_t found = kernels_.scan->scan(&args);
       if (found > 0) collect(i, found, segment, begin + row, row, segment_start, list_position + row, work);
       row += step;
     }
+  }
+}
+
+void ScanJob::open_thresholds(const ScanArgs& args, std::uint64_t list_end, Tile& tile, Workspace& work) {
+  // Rows of different groups are different rows: at least k of them are as good as the k-th best of the groups' best.
+  float norm = 0;
+  for (std::size_t block = 0; block * scan_block_rows < args.rows; ++block)
+    norm = std::max(norm, args.block_norms[block]);
+  if (!(norm < largest_norm)) return;
+  kernels_.scan->maxima(&args, work.maxima.data());
+  const std::size_t groups = (args.rows + maxima_rows - 1) / maxima_rows;
+  work.column.resize(groups);
+  tile.open = false;
+  for (std::size_t lane = 0; lane < tile.count; ++lane) {
+    QueryState& state = states_[tile.query[lane]];
+    if (state.limit.load(std::memory_order_relaxed) != infinity) continue;
+    if (tile.row_limit[lane] < list_end || !(state.norms.norm < largest_norm)) {
+      tile.open = true;
+      continue;
+    }
+    for (std::size_t g = 0; g < groups; ++g) work.column[g] = work.maxima[g * kernels_.scan->tile + lane];
+    const auto kth = work.column.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
+    std::nth_element(work.column.begin(), kth, work.column.end(), std::greater<>());
+    const float limit =
+        opening_limit(state.norms, *kth, static_cast<double>(norm), tile.slope[lane], corpus_.inner_product);
+    lower_limit(state, limit);
+    tile.t[lane] = discard_offset(state.norms, limit, corpus_.inner_product);
+  }
+}
+
+void ScanJob::lower_limit(QueryState& state, float limit) noexcept {
+  float seen = state.limit.load(std::memory_order_relaxed);
+  while (limit < seen && !state.limit.compare_exchange_weak(seen, limit, std::memory_order_relaxed)) {
   }
 }
 
@@ -389,15 +436,15 @@ void ScanJob::collect(std::size_t tile_index, std::size_t found, const format::S
         score_bounds(states_[tile.query[lane]].norms, work.dots[i], segment.planes.norms[first_row + row],
                      static_cast<double>(work.block_norms[(slice_row + row) / scan_block_rows]), tile.slope[lane],
                      corpus_.inner_product);
-    work.lane_candidates[lane * scan_rows_max + work.lane_count[lane]++] = {bounds.lower, bounds.upper,
-                                                                            segment_start + first_row + row};
+    work.lane_candidates[lane * lane_stride + work.lane_count[lane]++] = {bounds.lower, bounds.upper,
+                                                                          segment_start + first_row + row};
   }
   const bool was_open = tile.open;
   tile.open = false;
   for (std::size_t lane = 0; lane < tile.count; ++lane) {
     const QueryState& state = states_[tile.query[lane]];
     if (work.lane_count[lane] > 0) {
-      add(tile.query[lane], work.lane_candidates.data() + lane * scan_rows_max, work.lane_count[lane], work.stats);
+      add(tile.query[lane], work.lane_candidates.data() + lane * lane_stride, work.lane_count[lane], work.stats);
       tile.t[lane] = discard_offset(state.norms, state.limit.load(std::memory_order_relaxed), corpus_.inner_product);
     }
     tile.open |= was_open && state.limit.load(std::memory_order_relaxed) == infinity;
@@ -439,8 +486,8 @@ void ScanJob::add(std::uint32_t query, const Candidate* candidates, std::size_t 
     } else {
       continue;
     }
-    limit = heap[0];
-    state.limit.store(limit, std::memory_order_relaxed);
+    lower_limit(state, heap[0]);
+    limit = std::min(limit, heap[0]);
   }
 }
 
@@ -457,7 +504,7 @@ void ScanJob::make_room(QueryState& state, Candidate* candidates, std::uint32_t 
     float* heap = heaps_.data() + query * k_;
     for (std::size_t i = 0; i < k_; ++i) heap[i] = candidates[i].upper;
     std::make_heap(heap, heap + k_);
-    state.limit.store(heap[0], std::memory_order_relaxed);
+    lower_limit(state, heap[0]);
   }
   state.count = static_cast<std::uint32_t>(left);
 }

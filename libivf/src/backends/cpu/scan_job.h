@@ -20,6 +20,7 @@ namespace ivf::detail::cpu {
 
 /// What one thread needs to scan a task. Kept between searches: making one costs more than a small search.
 struct Workspace;
+struct Tile;
 
 /// Workspaces that are not in use, for one dimension at a time. Thread-safe.
 class WorkspacePool {
@@ -72,6 +73,8 @@ class ScanJob {
                   std::uint64_t end, std::uint64_t list_position, double rho, Workspace& work);
   void collect(std::size_t tile, std::size_t found, const format::SegmentView& segment, std::uint64_t first_row,
                std::size_t slice_row, std::uint64_t segment_start, std::uint64_t list_position, Workspace& work);
+  void open_thresholds(const ScanArgs& args, std::uint64_t list_end, Tile& tile, Workspace& work);
+  static void lower_limit(QueryState& state, float limit) noexcept;
   void prefetch(std::uint32_t query) const noexcept;
   void add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats);
   void make_room(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats);
