@@ -1,7 +1,7 @@
 #pragma once
 /// \file
-/// The checksum of a section (docs/format.md, "Checksums"): XXH3-64 over the XXH3-64 values of its 4 MiB blocks, so that
-/// blocks can be hashed in any order and on any thread.
+/// The checksum of a section (docs/format.md, "Checksums"): XXH3-64 over the XXH3-64 values of its 4 MiB blocks, so
+/// that blocks can be hashed in any order and on any thread.
 
 #include <cstddef>
 #include <cstdint>

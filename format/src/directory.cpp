@@ -32,10 +32,10 @@ void check_places(const FileState& state, const std::string& path) {
     if (entry.offset > end_of_sections || entry.stored_bytes == 0 ||
         entry.stored_bytes > end_of_sections - entry.offset ||
         kTailPadding > end_of_sections - entry.offset - entry.stored_bytes) {
-      throw_corrupt(path, describe(entry),
-                    fmt::format("1 or more bytes and {} of padding before the directory at {}", kTailPadding,
-                                end_of_sections),
-                    fmt::format("{} bytes", entry.stored_bytes));
+      throw_corrupt(
+          path, describe(entry),
+          fmt::format("1 or more bytes and {} of padding before the directory at {}", kTailPadding, end_of_sections),
+          fmt::format("{} bytes", entry.stored_bytes));
     }
     free_from = entry.offset + entry.stored_bytes + kTailPadding;
   }
@@ -72,9 +72,10 @@ ByKey index_entries(const FileState& state, const std::string& path) {
     const SectionTraits* traits = section_traits(entry.kind);
     if (traits == nullptr) {
       if ((entry.flags & kSectionOptional) != 0) continue;
-      throw Error(ErrorKind::corrupt, fmt::format("'{}': {}: expected a known kind of section, found {}; it was written "
-                                                  "by a newer ivf, or is damaged: try a newer ivf",
-                                                  path, describe(entry), entry.kind));
+      throw Error(ErrorKind::corrupt,
+                  fmt::format("'{}': {}: expected a known kind of section, found {}; it was written "
+                              "by a newer ivf, or is damaged: try a newer ivf",
+                              path, describe(entry), entry.kind));
     }
     check_flags(entry, *traits, path);
     if (traits->in_segment ? entry.segment >= state.superblock.segments : entry.segment != kNoSegment) {
@@ -118,8 +119,8 @@ void check_presence(const FileState& state, const ByKey& by_key, std::uint64_t s
 
 std::string describe(const DirectoryEntry& entry) {
   const SectionTraits* traits = section_traits(entry.kind);
-  std::string text = traits != nullptr ? fmt::format("section {}", traits->name)
-                                       : fmt::format("section of kind {}", entry.kind);
+  std::string text =
+      traits != nullptr ? fmt::format("section {}", traits->name) : fmt::format("section of kind {}", entry.kind);
   if (entry.segment != kNoSegment) text += fmt::format(" of segment {}", entry.segment);
   return text + fmt::format(" at offset {}", entry.offset);
 }

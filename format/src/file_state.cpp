@@ -35,7 +35,8 @@ void read_head(int fd, const std::string& path, Head& head) {
   const std::size_t size = pread_fully(fd, head.data(), head.size(), 0, path);
   if (size < kFileMagic.size() || std::memcmp(head.data(), kFileMagic.data(), kFileMagic.size()) != 0) {
     throw Error(ErrorKind::corrupt, fmt::format("'{}': offset 0: expected the magic number of an ivf index, found "
-                                                "something else; name a file that `ivf train` made", path));
+                                                "something else; name a file that `ivf train` made",
+                                                path));
   }
   if (size < head.size()) {
     throw_corrupt(path, "length", fmt::format("at least {} bytes", head.size()), fmt::format("{}", size));
@@ -47,7 +48,8 @@ FileHeader check_header(const Head& head, const std::string& path) {
   std::memcpy(&header, head.data(), sizeof header);
   // The version first: a later one may have moved the checksum.
   if (header.version == 0 || header.version > kFormatVersion) {
-    throw_newer(path, fmt::format("offset 8: expected format version 1 to {}, found {}", kFormatVersion, header.version));
+    throw_newer(path,
+                fmt::format("offset 8: expected format version 1 to {}, found {}", kFormatVersion, header.version));
   }
   const std::string where = "file header at offset 0";
   if (!checksum_matches(header)) throw_corrupt(path, where, "a matching checksum", "another");
@@ -96,7 +98,8 @@ std::optional<Superblock> newest_superblock(const Head& head, const std::string&
       const auto candidate = superblock_at(head, copy, path);
       if (!candidate) continue;
       if (newest && candidate->generation == newest->generation && candidate->checksum != newest->checksum) {
-        throw_corrupt(path, fmt::format("superblock at offset {}", copy), "the same bytes as in its other copy", "others");
+        throw_corrupt(path, fmt::format("superblock at offset {}", copy), "the same bytes as in its other copy",
+                      "others");
       }
       if (!newest || candidate->generation > newest->generation) newest = candidate;
     }
@@ -129,8 +132,8 @@ Superblock read_superblock(int fd, const std::string& path, Head& head) {
 void check_superblock(const Superblock& superblock, std::uint64_t file_bytes, const std::string& path) {
   const std::string where = fmt::format("superblock of generation {}", superblock.generation);
   if (superblock.required_features != 0) {
-    throw_newer(path, fmt::format("{}: expected no required features, found {:#x}", where,
-                                  superblock.required_features));
+    throw_newer(path,
+                fmt::format("{}: expected no required features, found {:#x}", where, superblock.required_features));
   }
   if (superblock.reserved0 != 0 || !all_zero(superblock.reserved1)) {
     throw_corrupt(path, where, "reserved bytes of zero", "others");
@@ -146,7 +149,8 @@ void check_superblock(const Superblock& superblock, std::uint64_t file_bytes, co
     throw_corrupt(path, where, fmt::format("a directory that ends at {}", superblock.committed_end),
                   fmt::format("{} bytes at offset {}", superblock.directory_bytes, superblock.directory_offset));
   }
-  if (superblock.directory_bytes < sizeof(DirectoryHeader) || superblock.directory_bytes % sizeof(DirectoryEntry) != 0) {
+  if (superblock.directory_bytes < sizeof(DirectoryHeader) ||
+      superblock.directory_bytes % sizeof(DirectoryEntry) != 0) {
     throw_corrupt(path, where, "a directory of a positive multiple of 64 bytes",
                   fmt::format("{}", superblock.directory_bytes));
   }

@@ -36,8 +36,8 @@ std::vector<std::byte> compress_frame(std::span<const std::byte> raw, int level)
   std::vector<std::byte> frame(ZSTD_compressBound(raw.size()));
   const std::size_t size = ZSTD_compress2(context.get(), frame.data(), frame.size(), raw.data(), raw.size());
   if (ZSTD_isError(size)) {
-    throw Error(ErrorKind::failed, fmt::format("cannot compress {} bytes: zstd says {}", raw.size(),
-                                               ZSTD_getErrorName(size)));
+    throw Error(ErrorKind::failed,
+                fmt::format("cannot compress {} bytes: zstd says {}", raw.size(), ZSTD_getErrorName(size)));
   }
   frame.resize(size);
   return frame;
@@ -55,7 +55,8 @@ AlignedBuffer::AlignedBuffer(std::uint64_t size, const std::string& what) : size
   data_ = static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity));
   if (data_ == nullptr) {
     throw Error(ErrorKind::failed, fmt::format("not enough memory: {} bytes for {}; an uncompressed index would be "
-                                               "memory-mapped instead", capacity, what));
+                                               "memory-mapped instead",
+                                               capacity, what));
   }
   std::memset(data_ + size, 0, capacity - size);
 }
@@ -68,8 +69,8 @@ AlignedBuffer::~AlignedBuffer() { std::free(data_); }
 void check_frame_sizes(const DirectoryEntry& entry, const std::string& path) {
   if (!std::has_single_bit(entry.frame_bytes) || entry.frame_bytes < kMinFrameBytes ||
       entry.frame_bytes > kMaxFrameBytes) {
-    throw_corrupt(path, describe(entry), fmt::format("frames of a power of two from {} to {} bytes", kMinFrameBytes,
-                                                     kMaxFrameBytes),
+    throw_corrupt(path, describe(entry),
+                  fmt::format("frames of a power of two from {} to {} bytes", kMinFrameBytes, kMaxFrameBytes),
                   fmt::format("{}", entry.frame_bytes));
   }
   if (entry.raw_bytes / kMaxExpansion >= entry.stored_bytes) {
@@ -97,7 +98,8 @@ AlignedBuffer decode_frames(const DirectoryEntry& entry, std::span<const std::by
     std::uint64_t size;
     std::memcpy(&size, stored.data() + frames_end + i * kTableEntry, sizeof size);
     if (size == 0 || size > frames_end - begins[i]) {
-      throw_corrupt(path, where(i), fmt::format("1 to {} stored bytes", frames_end - begins[i]), fmt::format("{}", size));
+      throw_corrupt(path, where(i), fmt::format("1 to {} stored bytes", frames_end - begins[i]),
+                    fmt::format("{}", size));
     }
     begins[i + 1] = begins[i] + size;
     const std::byte* frame = stored.data() + begins[i];
@@ -107,8 +109,9 @@ AlignedBuffer decode_frames(const DirectoryEntry& entry, std::span<const std::by
     const unsigned long long content = ZSTD_getFrameContentSize(frame, size);
     if (content != raw_size(i)) {
       throw_corrupt(path, where(i), fmt::format("a zstd frame that declares {} bytes of content", raw_size(i)),
-                    content == ZSTD_CONTENTSIZE_ERROR || content == ZSTD_CONTENTSIZE_UNKNOWN ? "none declared"
-                                                                                            : fmt::format("{}", content));
+                    content == ZSTD_CONTENTSIZE_ERROR || content == ZSTD_CONTENTSIZE_UNKNOWN
+                        ? "none declared"
+                        : fmt::format("{}", content));
     }
   }
   if (begins[frames] != frames_end) {
@@ -123,9 +126,9 @@ AlignedBuffer decode_frames(const DirectoryEntry& entry, std::span<const std::by
     const std::size_t size = ZSTD_decompressDCtx(context.get(), raw.bytes().data() + i * entry.frame_bytes, raw_size(i),
                                                  stored.data() + begins[i], begins[i + 1] - begins[i]);
     if (size != raw_size(i)) {
-      throw_corrupt(path, where(i), fmt::format("{} decoded bytes", raw_size(i)),
-                    ZSTD_isError(size) ? fmt::format("zstd's error '{}'", ZSTD_getErrorName(size))
-                                       : fmt::format("{}", size));
+      throw_corrupt(
+          path, where(i), fmt::format("{} decoded bytes", raw_size(i)),
+          ZSTD_isError(size) ? fmt::format("zstd's error '{}'", ZSTD_getErrorName(size)) : fmt::format("{}", size));
     }
   });
   return raw;

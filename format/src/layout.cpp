@@ -42,9 +42,7 @@ const SectionTraits* section_traits(std::uint32_t kind) noexcept {
 void seal(FileHeader& header) noexcept { header.checksum = own_checksum(header); }
 void seal(Superblock& superblock) noexcept { superblock.checksum = own_checksum(superblock); }
 bool checksum_matches(const FileHeader& header) noexcept { return header.checksum == own_checksum(header); }
-bool checksum_matches(const Superblock& superblock) noexcept {
-  return superblock.checksum == own_checksum(superblock);
-}
+bool checksum_matches(const Superblock& superblock) noexcept { return superblock.checksum == own_checksum(superblock); }
 
 std::array<std::byte, kPage> slot_page(const Superblock& superblock) noexcept {
   std::array<std::byte, kPage> page = {};
@@ -56,9 +54,10 @@ std::array<std::byte, kPage> slot_page(const Superblock& superblock) noexcept {
 
 void throw_corrupt(const std::string& path, const std::string& where, const std::string& expected,
                    const std::string& found) {
-  throw Error(ErrorKind::corrupt,
-              fmt::format("'{}': {}: expected {}, found {}; the file is damaged: restore it from a copy or build it again",
-                          path, where, expected, found));
+  throw Error(
+      ErrorKind::corrupt,
+      fmt::format("'{}': {}: expected {}, found {}; the file is damaged: restore it from a copy or build it again",
+                  path, where, expected, found));
 }
 
 }  // namespace ivf::format

@@ -37,7 +37,8 @@ inline constexpr std::uint32_t kMaxCompressionLevel = 22;
 inline constexpr std::uint32_t kFrameBytes = std::uint32_t{1} << 20;
 inline constexpr std::uint32_t kMinFrameBytes = std::uint32_t{1} << 12;
 inline constexpr std::uint32_t kMaxFrameBytes = std::uint32_t{1} << 26;
-/// A compressed section is at most this many times larger when decoded, so that a small file cannot ask for much memory.
+/// A compressed section is at most this many times larger when decoded, so that a small file cannot ask for much
+/// memory.
 inline constexpr std::uint64_t kMaxExpansion = 1024;
 
 inline constexpr std::array<unsigned char, 8> kFileMagic = {0x89, 'I', 'V', 'F', '\r', '\n', 0x1a, '\n'};
@@ -128,9 +129,9 @@ static_assert(sizeof(DirectoryEntry) == 64);
 struct SectionTraits {
   SectionKind kind;
   std::string_view name;
-  bool in_segment;            ///< Belongs to a segment rather than to the file.
-  bool bulk;                  ///< May be compressed; its checksum is left to verify_checksums() unless it is.
-  std::uint32_t item_bytes;   ///< Bytes an item, or an item and dimension.
+  bool in_segment;           ///< Belongs to a segment rather than to the file.
+  bool bulk;                 ///< May be compressed; its checksum is left to verify_checksums() unless it is.
+  std::uint32_t item_bytes;  ///< Bytes an item, or an item and dimension.
   bool times_dim;
 };
 

@@ -62,8 +62,8 @@ void NewFile::publish(bool replace) {
   struct stat status = {};
   if (::stat(destination_.c_str(), &status) == 0) {
     if (!replace) {
-      throw Error(ErrorKind::misuse, fmt::format("'{}' appeared while it was being written; nothing was replaced",
-                                                 destination_));
+      throw Error(ErrorKind::misuse,
+                  fmt::format("'{}' appeared while it was being written; nothing was replaced", destination_));
     }
     if (ops_.fchmod(fd_.get(), status.st_mode & kPermissions) != 0) throw_errno("set the mode of", temporary_, errno);
   }

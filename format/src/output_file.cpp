@@ -17,6 +17,13 @@ namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
 
+/// Whether the path stands for an open descriptor (`--out /dev/stdout > file`): what the shell opened must be written
+/// then, not a new file put in its place.
+bool names_descriptor(const std::string& path) {
+  return path == "/dev/stdout" || path == "/dev/stderr" || path.rfind("/dev/fd/", 0) == 0 ||
+         path.rfind("/proc/self/fd/", 0) == 0;
+}
+
 }  // namespace
 
 OutputFile::OutputFile(std::string path) : OutputFile(std::move(path), FileOps::system()) {}
@@ -25,8 +32,8 @@ OutputFile::OutputFile(std::string path, FileOps& ops) : ops_(ops), path_(std::m
   struct stat status = {};
   const bool exists = ::stat(path_.c_str(), &status) == 0;
   if (exists && S_ISDIR(status.st_mode)) throw_errno("write", path_, EISDIR);
-  if (exists && !S_ISREG(status.st_mode)) {
-    device_ = ops_.open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY, 0);
+  if (exists && (!S_ISREG(status.st_mode) || names_descriptor(path_))) {
+    device_ = ops_.open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, 0);
     if (device_ < 0) throw_errno("open", path_, errno);
   } else {
     file_ = std::make_unique<NewFile>(ops_, path_);

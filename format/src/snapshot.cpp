@@ -55,8 +55,11 @@ Parameters parameters_of(const FileHeader& header) {
 class MappedSnapshot final : public Snapshot {
  public:
   MappedSnapshot(const std::string& path, unsigned threads)
-      : path_(path), fd_(open_for_reading(path)), state_(read_file_state(fd_.get(), path)),
-        map_(fd_.get(), state_.superblock.committed_end, path), parameters_(parameters_of(state_.header)) {
+      : path_(path),
+        fd_(open_for_reading(path)),
+        state_(read_file_state(fd_.get(), path)),
+        map_(fd_.get(), state_.superblock.committed_end, path),
+        parameters_(parameters_of(state_.header)) {
     struct stat status = {};
     if (::fstat(fd_.get(), &status) != 0) throw_errno("examine", path, errno);
     file_bytes_ = static_cast<std::uint64_t>(status.st_size);
@@ -90,14 +93,16 @@ class MappedSnapshot final : public Snapshot {
         throw_corrupt(path_, describe(entry), "zero bytes as padding after it", "others");
       }
     }
-    require(finite_and_not_negative(centroids_.norms), "section centroid_norms", "norms that are finite and not negative");
+    require(finite_and_not_negative(centroids_.norms), "section centroid_norms",
+            "norms that are finite and not negative");
     for (std::size_t i = 0; i < segments_.size(); ++i) {
       const SegmentView& segment = segments_[i];
       require(finite_and_not_negative(segment.planes.norms), fmt::format("section norms of segment {}", i),
               "norms that are finite and not negative");
       const auto missing = std::find(segment.ids.begin(), segment.ids.end(), idx_t{-1});
       require(missing == segment.ids.end(),
-              fmt::format("section ids of segment {}, row {}", i, missing - segment.ids.begin()), "an id other than -1");
+              fmt::format("section ids of segment {}, row {}", i, missing - segment.ids.begin()),
+              "an id other than -1");
     }
   }
 
@@ -179,7 +184,8 @@ class MappedSnapshot final : public Snapshot {
     const auto drop = std::is_sorted_until(segment.offsets.begin(), segment.offsets.end());
     if (segment.offsets.front() == 0 && drop == segment.offsets.end() && segment.offsets.back() == segment.rows) return;
     const std::string where = fmt::format("section list_offsets of segment {}", &segment - segments_.data());
-    if (segment.offsets.front() != 0) throw_corrupt(path_, where, "0 first", fmt::format("{}", segment.offsets.front()));
+    if (segment.offsets.front() != 0)
+      throw_corrupt(path_, where, "0 first", fmt::format("{}", segment.offsets.front()));
     if (drop != segment.offsets.end()) {
       throw_corrupt(path_, where, fmt::format("offset {} to be at least {}", drop - segment.offsets.begin(), drop[-1]),
                     fmt::format("{}", *drop));

@@ -29,11 +29,12 @@ void require(bool condition, const std::string& message) {
 }
 
 void check_planes(const Planes& planes, std::uint64_t rows, std::uint32_t dim, const char* what) {
-  require(planes.hi.size() == rows * dim && (planes.lo.empty() || planes.lo.size() == rows * dim) &&
-              planes.norms.size() == rows,
-          fmt::format("planes of {}: expected {} x {} values in hi (and lo, unless it is empty) and {} norms, found {}, {} "
-                      "and {}",
-                      what, rows, dim, rows, planes.hi.size(), planes.lo.size(), planes.norms.size()));
+  require(
+      planes.hi.size() == rows * dim && (planes.lo.empty() || planes.lo.size() == rows * dim) &&
+          planes.norms.size() == rows,
+      fmt::format("planes of {}: expected {} x {} values in hi (and lo, unless it is empty) and {} norms, found {}, {} "
+                  "and {}",
+                  what, rows, dim, rows, planes.hi.size(), planes.lo.size(), planes.norms.size()));
   require(std::all_of(planes.norms.begin(), planes.norms.end(),
                       [](float norm) { return std::isfinite(norm) && norm >= 0; }),
           fmt::format("norms of {}: expected finite values that are not negative", what));
@@ -120,9 +121,10 @@ class FileWriter final : public Writer {
       : ops_(ops), path_(path), threads_(threads), fd_(open_locked(ops, path)) {
     FileState state = read_file_state(fd(), path_);
     if (state.superblock.writer_required_features != 0) {
-      throw Error(ErrorKind::corrupt, fmt::format("'{}': expected no features that a writer must know, found {:#x}; it was "
-                                                  "written by a newer ivf and can be read but not appended to",
-                                                  path_, state.superblock.writer_required_features));
+      throw Error(ErrorKind::corrupt,
+                  fmt::format("'{}': expected no features that a writer must know, found {:#x}; it was "
+                              "written by a newer ivf and can be read but not appended to",
+                              path_, state.superblock.writer_required_features));
     }
     header_ = state.header;
     superblock_ = state.superblock;
@@ -135,7 +137,8 @@ class FileWriter final : public Writer {
 
   ~FileWriter() override {
     // Give the disk space of what was not committed back, unless the new superblock may already be on disk.
-    if (fd_.valid() && pending_ && !superblock_started_) ops_.ftruncate(fd(), static_cast<off_t>(superblock_.committed_end));
+    if (fd_.valid() && pending_ && !superblock_started_)
+      ops_.ftruncate(fd(), static_cast<off_t>(superblock_.committed_end));
   }
 
   const Parameters& parameters() const override { return parameters_; }
@@ -193,8 +196,10 @@ class FileWriter final : public Writer {
 
   void check_usable() const {
     if (failed_) {
-      throw Error(ErrorKind::failed, fmt::format("cannot write '{}': an earlier error left this writer unusable; open the "
-                                                 "index again", path_));
+      throw Error(ErrorKind::failed,
+                  fmt::format("cannot write '{}': an earlier error left this writer unusable; open the "
+                              "index again",
+                              path_));
     }
   }
 
@@ -239,7 +244,8 @@ class FileWriter final : public Writer {
     std::vector<std::byte> directory(sizeof directory_header + entries_.size() * sizeof(DirectoryEntry));
     std::memcpy(directory.data(), &directory_header, sizeof directory_header);
     if (!entries_.empty()) {
-      std::memcpy(directory.data() + sizeof directory_header, entries_.data(), entries_.size() * sizeof(DirectoryEntry));
+      std::memcpy(directory.data() + sizeof directory_header, entries_.data(),
+                  entries_.size() * sizeof(DirectoryEntry));
     }
     pwrite_fully(ops_, fd(), directory.data(), directory.size(), end_, path_);
     next.directory_offset = end_;

@@ -25,7 +25,8 @@ UniqueFd open_and_lock(FileOps& ops, const std::string& path, int access, bool m
     struct stat status = {};
     if (::fstat(fd.get(), &status) != 0) throw_errno("examine", path, errno);
     if (!S_ISREG(status.st_mode)) {
-      throw Error(ErrorKind::failed, fmt::format("cannot write '{}': expected a regular file, found another kind", path));
+      throw Error(ErrorKind::failed,
+                  fmt::format("cannot write '{}': expected a regular file, found another kind", path));
     }
     lock_now(fd.get(), path);
     // Between open and flock somebody may have renamed another file to `path`; a lock on the old one excludes nobody.
@@ -47,8 +48,10 @@ void lock_now(int fd, const std::string& path) {
   } while (result != 0 && errno == EINTR);
   if (result == 0) return;
   if (errno == EWOULDBLOCK) {
-    throw Error(ErrorKind::failed, fmt::format("cannot write '{}': another writer holds its lock; try again when it has "
-                                               "finished", path));
+    throw Error(ErrorKind::failed,
+                fmt::format("cannot write '{}': another writer holds its lock; try again when it has "
+                            "finished",
+                            path));
   }
   throw_errno("lock", path, errno);
 }

@@ -359,9 +359,8 @@ TEST_CASE("parameters that make no sense are refused") {
     options.level = 0;
     words = "compression level: expected 1 to 22, found 0";
   }
-  expect_error(ErrorKind::misuse, words, [&] {
-    Writer::create(directory.file("x.ivf"), sample.parameters, sample.centroids(), options, false);
-  });
+  expect_error(ErrorKind::misuse, words,
+               [&] { Writer::create(directory.file("x.ivf"), sample.parameters, sample.centroids(), options, false); });
   CHECK(directory.entries() == 0);
 }
 

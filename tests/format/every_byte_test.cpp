@@ -1,5 +1,5 @@
-// Every byte of small indexes is damaged, and they are cut off at every length: each file is refused, or is still exactly
-// what it was.
+// Every byte of small indexes is damaged, and they are cut off at every length: each file is refused, or is still
+// exactly what it was.
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
-// System calls fail, one after the other: the writer reports it, the file holds the old or the new state, nothing is left
-// behind, and a new writer goes on.
+// System calls fail, one after the other: the writer reports it, the file holds the old or the new state, nothing is
+// left behind, and a new writer goes on.
 
 #include <filesystem>
 #include <string>
@@ -25,13 +25,14 @@ struct Fault {
 };
 
 const Fault kFaults[] = {
-    {Call::open, ENOSPC, false},  {Call::open, EMFILE, true},    {Call::pwrite, ENOSPC, true},
-    {Call::pwrite, EIO, false},   {Call::fsync, EIO, false},     {Call::fsync, ENOSPC, true},
-    {Call::rename, EIO, false},   {Call::fchmod, EPERM, false},  {Call::ftruncate, EIO, false},
+    {Call::open, ENOSPC, false}, {Call::open, EMFILE, true},   {Call::pwrite, ENOSPC, true},
+    {Call::pwrite, EIO, false},  {Call::fsync, EIO, false},    {Call::fsync, ENOSPC, true},
+    {Call::rename, EIO, false},  {Call::fchmod, EPERM, false}, {Call::ftruncate, EIO, false},
     {Call::close, EIO, false},
 };
 
-/// Calls scenario(ops) with the fault in each call in turn, until it is never reached. A scenario returns whether it failed.
+/// Calls scenario(ops) with the fault in each call in turn, until it is never reached. A scenario returns whether it
+/// failed.
 template <typename Scenario>
 int for_each_fault(Scenario scenario) {
   int injected = 0;
@@ -139,7 +140,8 @@ TEST_CASE("a fault during an append leaves the old or the new state and a writer
     if (segments < sample.segments.size()) {
       ++kept_old;
       const bool could_not_cut = ops.faulty == Call::ftruncate || ops.faulty == Call::open;
-      const bool superblock_begun = ops.calls(Call::fsync) > 1 || (ops.calls(Call::fsync) == 1 && ops.faulty != Call::fsync);
+      const bool superblock_begun =
+          ops.calls(Call::fsync) > 1 || (ops.calls(Call::fsync) == 1 && ops.faulty != Call::fsync);
       // The disk gets back what was not committed, unless the new superblock may have reached it.
       if (!could_not_cut && !superblock_begun) REQUIRE(read_bytes(path).size() == before.size());
       const auto writer = Writer::append(path);

@@ -1,6 +1,7 @@
 // Index files of every format version that was released: they are read, or refused, for ever.
 //
-// The files in tests/golden were made by `ivf_tests_format "[generate]"`; those of a released version are never made again.
+// The files in tests/golden were made by `ivf_tests_format "[generate]"`; those of a released version are never made
+// again.
 
 #include <filesystem>
 #include <map>
@@ -49,9 +50,9 @@ struct Bad {
 
 const std::map<std::string, Bad>& bad_files() {
   static const std::map<std::string, Bad> files = {
-      {"v1-bad-truncated", {Repair::nothing, [](IndexImage& i) { i.bytes().pop_back(); }, "expected a file of at least"}},
-      {"v1-bad-version",
-       {Repair::header, [](IndexImage& i) { i.header().version = 99; }, "written by a newer ivf"}},
+      {"v1-bad-truncated",
+       {Repair::nothing, [](IndexImage& i) { i.bytes().pop_back(); }, "expected a file of at least"}},
+      {"v1-bad-version", {Repair::header, [](IndexImage& i) { i.header().version = 99; }, "written by a newer ivf"}},
       {"v1-bad-required-feature",
        {Repair::superblock, [](IndexImage& i) { i.superblock().required_features = 1; }, "written by a newer ivf"}},
       {"v1-bad-overlap",
@@ -114,7 +115,8 @@ TEST_CASE("golden files can be appended to") {
 }
 
 TEST_CASE("uncompressed indexes are written as the golden files were") {
-  // Byte for byte, so that a change of the format cannot slip in. What zstd makes of the data may differ by its version.
+  // Byte for byte, so that a change of the format cannot slip in. What zstd makes of the data may differ by its
+  // version.
   const TempDir directory;
   for (const auto& [name, good] : good_files()) {
     if (good.compress) continue;

@@ -62,7 +62,8 @@ void set_frame_size(IndexImage& image, std::size_t frame, std::uint64_t size) {
   std::memcpy(frame_table(image) + frame * sizeof size, &size, sizeof size);
 }
 
-/// Replaces the last frame by one with the same stored size that holds `raw_bytes` zeros (and a skippable frame as filler).
+/// Replaces the last frame by one with the same stored size that holds `raw_bytes` zeros (and a skippable frame as
+/// filler).
 void replace_last_frame(IndexImage& image, std::size_t raw_bytes, bool declare_size) {
   const std::vector<char> raw(raw_bytes);
   std::vector<char> frame(ZSTD_compressBound(raw.size()));

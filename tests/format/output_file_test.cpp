@@ -148,6 +148,19 @@ TEST_CASE("devices and pipes are written, not replaced") {
   CHECK(std::filesystem::is_fifo(fifo));
 }
 
+TEST_CASE("an open descriptor is written and not replaced") {
+  const TempDir directory;
+  const std::string path = directory.file("redirected");
+  write_bytes(path, "before ");
+  const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  REQUIRE(fd >= 0);
+  write_output("/dev/fd/" + std::to_string(fd), "abc");
+  REQUIRE(::write(fd, " after", 6) == 6);
+  ::close(fd);
+  CHECK(read_bytes(path) == "before abc after");
+  CHECK(directory.entries() == 1);
+}
+
 TEST_CASE("a full device is an error that names it") {
   OutputFile file("/dev/full");
   file.write("abc", 3);

@@ -196,8 +196,7 @@ TEST_CASE("a new index is durable before it has its name") {
   const Sample sample = make_sample();
   RecordingOps ops;
   {
-    const auto writer =
-        create_writer(ops, directory.file("x.ivf"), sample.parameters, sample.centroids(), {}, false);
+    const auto writer = create_writer(ops, directory.file("x.ivf"), sample.parameters, sample.centroids(), {}, false);
     writer->write_segment(sample.segments[0].view());
     CHECK_FALSE(std::filesystem::exists(directory.file("x.ivf")));
     writer->commit();

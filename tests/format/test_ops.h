@@ -30,10 +30,10 @@ class FaultyOps : public format::FileOps {
   Call faulty = Call::pwrite;
   int fail_at = -1;  ///< The number of the call (of its kind) that fails; -1: none.
   int error = EIO;
-  bool fail_forever = false;                                         ///< And all later ones, as on a full disk.
+  bool fail_forever = false;                                        ///< And all later ones, as on a full disk.
   std::size_t max_bytes = std::numeric_limits<std::size_t>::max();  ///< A write transfers no more than this.
-  bool interrupt = false;                                            ///< Every other write and ftruncate ends with EINTR.
-  std::function<void()> after_open;                                  ///< Called after a file was opened.
+  bool interrupt = false;            ///< Every other write and ftruncate ends with EINTR.
+  std::function<void()> after_open;  ///< Called after a file was opened.
 
   bool triggered() const noexcept { return triggered_; }
   int calls(Call call) const noexcept { return counts_[static_cast<std::size_t>(call)]; }
@@ -57,9 +57,7 @@ class FaultyOps : public format::FileOps {
     return interrupted() || fails(Call::ftruncate) ? -1 : FileOps::ftruncate(fd, size);
   }
   int fchmod(int fd, mode_t mode) override { return fails(Call::fchmod) ? -1 : FileOps::fchmod(fd, mode); }
-  int rename(const char* from, const char* to) override {
-    return fails(Call::rename) ? -1 : FileOps::rename(from, to);
-  }
+  int rename(const char* from, const char* to) override { return fails(Call::rename) ? -1 : FileOps::rename(from, to); }
   int rename_noreplace(const char* from, const char* to) override {
     return fails(Call::rename) ? -1 : FileOps::rename_noreplace(from, to);
   }

@@ -48,9 +48,10 @@ struct SegmentView {
   Planes planes;
   std::span<const float> radii;  ///< nlist; an upper bound of the distance (not squared) of a list's rows to its
                                  ///< centroid, 0 for an empty list. Empty span for a flat index.
-  std::span<const float> residuals;  ///< nlist; an upper bound of ‖x−x̂‖/‖x‖ over a list's rows, where x̂ is the hi plane
-                                     ///< (0 when lo is dropped or the list is empty). A section of the file like radii,
-                                     ///< and present for flat indexes too. Empty: unknown, 1/256 holds for any normal float.
+  std::span<const float>
+      residuals;  ///< nlist; an upper bound of ‖x−x̂‖/‖x‖ over a list's rows, where x̂ is the hi plane
+                  ///< (0 when lo is dropped or the list is empty). A section of the file like radii,
+                  ///< and present for flat indexes too. Empty: unknown, 1/256 holds for any normal float.
 };
 
 /// Sizes and places, for `info`.
@@ -67,9 +68,10 @@ struct SectionInfo {
 /// Uncompressed sections are used from the memory map; compressed ones are decoded into private memory.
 class Snapshot {
  public:
-  /// Opens and checks the structure (sizes, offsets, counts) and the checksums of everything small (superblock, directory,
-  /// offsets, radii) and of what is compressed; verify_checksums() checks the rest. `threads` decode compressed sections.
-  /// Throws Error(corrupt) naming file, offset, expected and found; Error(failed) when the file cannot be opened.
+  /// Opens and checks the structure (sizes, offsets, counts) and the checksums of everything small (superblock,
+  /// directory, offsets, radii) and of what is compressed; verify_checksums() checks the rest. `threads` decode
+  /// compressed sections. Throws Error(corrupt) naming file, offset, expected and found; Error(failed) when the file
+  /// cannot be opened.
   static std::shared_ptr<const Snapshot> open(const std::string& path, unsigned threads = 1);
   virtual ~Snapshot() = default;
 

@@ -16,8 +16,8 @@ class NewFile;
 /// over the destination and syncs the directory; destruction without commit() removes it.
 ///
 /// A replaced file's mode is kept; a new file obeys the umask; a symbolic link stays one and its target is replaced.
-/// Devices and FIFOs (/dev/null, /dev/stdout, process substitutions) cannot be replaced: they are written directly, and
-/// what was written before a failure has been seen. Every member throws Error(failed) that names the path and the
+/// Devices, FIFOs and open descriptors (/dev/null, /dev/stdout, process substitutions) are not replaced but written,
+/// and what was written before a failure has been seen. Every member throws Error(failed) that names the path and the
 /// system's reason (disk full, permission denied, ...); after that the file cannot be committed any more.
 class OutputFile {
  public:
@@ -45,7 +45,7 @@ class OutputFile {
 
   FileOps& ops_;
   std::string path_;
-  std::unique_ptr<NewFile> file_;  ///< Null when the destination is a device or a FIFO.
+  std::unique_ptr<NewFile> file_;  ///< Null when the destination is a device, a FIFO or a descriptor.
   int device_ = -1;                ///< The destination itself when it is one.
   std::uint64_t size_ = 0;
   std::string buffer_;
