@@ -20,9 +20,9 @@ fi
 configure=(-G Ninja -DCMAKE_BUILD_TYPE=Release "-DCMAKE_PREFIX_PATH=$work/prefix" "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Wpedantic -Werror")
 cmake -S tests/install -B "$work/build" "${configure[@]}" >"$work/configure.log" 2>&1 || { cat "$work/configure.log" >&2; fail "find_package(ivf) failed"; }
 cmake --build "$work/build" >"$work/build.log" 2>&1 || { cat "$work/build.log" >&2; fail "a program against the installed headers does not build"; }
-(cd "$work" && ./build/consumer | tee output.txt)
+(cd "$work" && ./build/consumer >output.txt)
 [ -s "$work/example.ivf" ] || fail "the program saved no index"
-grep -Eq '^recall@10: (0\.[5-9]|1\.)' "$work/output.txt" || fail "unexpected recall"
+diff -u tests/install/expected.txt "$work/output.txt" || fail "results are the same bits everywhere, but these are not"
 "$work/prefix/bin/ivf" verify "$work/example.ivf"
 
 # A version that is not installed must be refused.

@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--nlist", type=int, default=1024)
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--nprobe", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128, 256])
-    parser.add_argument("--repeat", type=int, default=3, help="runs for each row; the median counts")
+    parser.add_argument("--repeat", type=int, default=9, help="runs for each row; the median counts")
     parser.add_argument("--ivf", default="build/apps/ivf", help="the program")
     arguments = parser.parse_args()
     index = pathlib.Path("out") / f"{arguments.data.stem}-{arguments.nlist}.ivf"
