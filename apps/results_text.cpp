@@ -4,6 +4,8 @@
 #include <cmath>
 #include <iterator>
 
+#include <fmt/compile.h>
+
 #include "ivf/format/output_file.hpp"
 #include "message.h"
 #include "result_sinks.h"
@@ -43,7 +45,7 @@ class FileText final : public TextOutput {
 
 void append_tsv(std::string& out, std::uint64_t query, std::span<const float> distances, std::span<const idx_t> ids) {
   for (std::size_t i = 0; i < ids.size() && ids[i] != missing; ++i) {
-    fmt::format_to(std::back_inserter(out), "{}\t{}\t{}\t", query, i + 1, ids[i]);
+    fmt::format_to(std::back_inserter(out), FMT_COMPILE("{}\t{}\t{}\t"), query, i + 1, ids[i]);
     append_float(out, distances[i]);
     out += '\n';
   }
@@ -106,7 +108,7 @@ std::unique_ptr<ResultSink> make_text_sink(const Destination& destination) {
   return std::make_unique<TextSink>(destination);
 }
 
-void append_float(std::string& out, float value) { fmt::format_to(std::back_inserter(out), "{}", value); }
+void append_float(std::string& out, float value) { fmt::format_to(std::back_inserter(out), FMT_COMPILE("{}"), value); }
 
 void append_json_float(std::string& out, float value) {
   if (std::isfinite(value)) {

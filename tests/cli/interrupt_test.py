@@ -121,6 +121,19 @@ class Interrupt(IvfTest):
                 self.assertEqual(self.names(), names)
         self.assertEqual(digest(self.path / "a.ivf"), self.before)
 
+    def test_two_outputs_or_none(self):
+        # The second file cannot be put in its place any more when the first one has been.
+        process = self.start("search", "a.ivf", "-", "-o", "out.ivecs", "--out-distances", "out.fvecs", stdin=subprocess.PIPE)
+        process.stdin.write(ROWS)
+        process.stdin.flush()
+        self.wait_until_taken(process)
+        (self.path / "out.fvecs").mkdir()
+        names = [name for name in self.names() if ".part." not in name]
+        _, stderr = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1)
+        self.assertRegex(stderr.decode(), r"ivf: error: .*out\.fvecs: cannot be put in place: ")
+        self.assertEqual(self.names(), names)
+
     def test_a_reader_that_stops_reading(self):
         process = self.start("search", "a.ivf", "base.fvecs", "-k", "1000")
         process.stdout.read(10)
