@@ -28,29 +28,37 @@ double flops_per_second(double flops_per_call, const Body& body) {
 
 constexpr int rounds = 20000;
 
+// The accumulators start with different values: equal ones would be merged into one.
+
 __attribute__((target("avx2,fma"))) void fma256() {
   __m256 a[12];
-  for (auto& v : a) v = _mm256_setzero_ps();
+#pragma GCC unroll 12
+  for (int j = 0; j < 12; ++j) a[j] = _mm256_set1_ps(static_cast<float>(j));
   __m256 x = _mm256_set1_ps(0.5f);
   for (int i = 0; i < rounds; ++i) {
-    for (auto& v : a) v = _mm256_fmadd_ps(v, x, x);
+#pragma GCC unroll 12
+    for (int j = 0; j < 12; ++j) a[j] = _mm256_fmadd_ps(a[j], x, x);
     __asm__ volatile("" : "+x"(x));
   }
   __m256 sum = a[0];
-  for (const auto& v : a) sum = _mm256_add_ps(sum, v);
+#pragma GCC unroll 12
+  for (int j = 1; j < 12; ++j) sum = _mm256_add_ps(sum, a[j]);
   __asm__ volatile("" : : "x"(sum));
 }
 
 __attribute__((target("avx512f"))) void fma512() {
   __m512 a[24];
-  for (auto& v : a) v = _mm512_setzero_ps();
+#pragma GCC unroll 24
+  for (int j = 0; j < 24; ++j) a[j] = _mm512_set1_ps(static_cast<float>(j));
   __m512 x = _mm512_set1_ps(0.5f);
   for (int i = 0; i < rounds; ++i) {
-    for (auto& v : a) v = _mm512_fmadd_ps(v, x, x);
+#pragma GCC unroll 24
+    for (int j = 0; j < 24; ++j) a[j] = _mm512_fmadd_ps(a[j], x, x);
     __asm__ volatile("" : "+v"(x));
   }
   __m512 sum = a[0];
-  for (const auto& v : a) sum = _mm512_add_ps(sum, v);
+#pragma GCC unroll 24
+  for (int j = 1; j < 24; ++j) sum = _mm512_add_ps(sum, a[j]);
   __asm__ volatile("" : : "v"(sum));
 }
 
