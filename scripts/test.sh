@@ -76,7 +76,7 @@ build() {
   [ $clean = 0 ] || rm -rf "build-$preset"
   if command -v ccache >/dev/null; then options=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
   if run_step "$preset: configure" 120 cmake --preset "$preset" "${options[@]}" &&
-    run_step "$preset: build" 1200 cmake --build --preset "$preset"; then
+    run_step "$preset: build" 2400 cmake --build --preset "$preset"; then
     return 0
   fi
   failed=$((failed + 1))
@@ -110,7 +110,7 @@ check "formatting" 120 ./scripts/check-format.sh
 [ $lint = 0 ] || check "scripts: shellcheck" 120 shellcheck .ci/run scripts/*.sh datasets/*.sh
 
 if build ci; then
-  test_all ci 600
+  test_all ci 1200
   check "symbols of the kernels" 60 ./scripts/check-isa-symbols.sh build-ci
   check "documents: links, commands, examples" 60 ./scripts/check-docs.py build-ci/apps/ivf
   check "installation and find_package" 300 ./scripts/check-install.sh build-ci
@@ -120,7 +120,7 @@ if [ $quick = 0 ]; then
   # What the sanitizers find ends the test: nothing is only reported.
   export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
   export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-  ! build asan || test_all asan 900
+  ! build asan || test_all asan 1800
 fi
 
 if [ ${#failures[@]} -gt 0 ]; then printf 'failed: %s\n' "${failures[@]}"; fi
