@@ -91,7 +91,8 @@ TEST_CASE("good golden files are read") {
 TEST_CASE("bad golden files are refused") {
   for (const auto& [name, bad] : bad_files()) {
     INFO(name);
-    expect_error(ErrorKind::corrupt, bad.words, [&] { Snapshot::open(golden(name))->verify_checksums(); });
+    const std::string path = golden(name);
+    expect_error(ErrorKind::corrupt, bad.words, [&] { Snapshot::open(path)->verify_checksums(); });
   }
 }
 
