@@ -36,6 +36,8 @@ if [ -t 1 ]; then bold=$'\e[1m' red=$'\e[31m' plain=$'\e[0m'; else bold="" red="
 logs=out/test
 mkdir -p $logs
 passed=0 failed=0 skipped=0 failures=()
+# A clone in another folder finds what an earlier one compiled.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
 
 # One step: name, seconds that it may take, command. Its output goes to a log; the end of it is shown when it fails.
