@@ -2,9 +2,9 @@
 /// \file
 /// IndexFlat and IndexIVFFlat: exact and inverted-file vector search in memory or from a file.
 ///
-/// Results are canonical (docs/numerics.md): the same bits on every instruction set, thread count, mode and batch split.
-/// All members throw ivf::Error: kind misuse for parameters, dimensions and non-finite values (with row and column),
-/// failed for I/O, corrupt for files. A member that throws has no effect. Concurrent const calls are safe.
+/// Results are canonical (docs/numerics.md): the same bits on every instruction set, thread count, mode and batch
+/// split. All members throw ivf::Error: kind misuse for parameters, dimensions and non-finite values (with row and
+/// column), failed for I/O, corrupt for files. A member that throws has no effect. Concurrent const calls are safe.
 
 #include <cstdint>
 #include <memory>
@@ -126,11 +126,12 @@ class IndexIVFFlat : public Index {
   using Index::Index;
 };
 
-/// Opens whichever index the file holds. The file is memory-mapped: an uncompressed index takes next to no private memory.
+/// Opens whichever index the file holds. The file is memory-mapped: an uncompressed index takes next to no private
+/// memory.
 std::unique_ptr<Index> load_index(const std::string& path, const RunOptions& options = {});
 
-/// Adds rows to an index file in bounded memory: each append() becomes part of a segment on disk, and nobody sees any of
-/// them before commit(). Destroyed without commit(), or killed at any moment, it leaves the file as it was.
+/// Adds rows to an index file in bounded memory: each append() becomes part of a segment on disk, and nobody sees any
+/// of them before commit(). Destroyed without commit(), or killed at any moment, it leaves the file as it was.
 class FileAppender {
  public:
   /// Locks the file against other writers. Throws Error(failed) when another holds the lock.
@@ -150,8 +151,9 @@ class FileAppender {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Checks that an index file is sound. `full` also checks every checksum, that the planes hold finite values, that norms and
-/// radii are right, and that each row lies in the list of its nearest centroid. Throws Error(corrupt) saying what is wrong.
+/// Checks that an index file is sound. `full` also checks every checksum, that the planes hold finite values, that
+/// norms and radii are right, and that each row lies in the list of its nearest centroid. Throws Error(corrupt) saying
+/// what is wrong.
 void verify_index(const std::string& path, bool full, const RunOptions& options = {});
 
 /// Normalises rows in place as `cosine` indexes do at ingest (docs/numerics.md); zero rows stay zero.

@@ -24,30 +24,31 @@ using Progress = std::function<void(const char* phase, std::uint64_t done, std::
 
 /// Resources of an operation.
 struct RunOptions {
-  unsigned threads = 0;          ///< 0: all that the process may use (affinity and cgroup quota).
-  std::uint64_t max_memory = 0;  ///< Cap of the workspace in bytes; 0: 1 GiB. Larger batches are split; results do not change.
-  Progress progress;             ///< May be empty.
+  unsigned threads = 0;  ///< 0: all that the process may use (affinity and cgroup quota).
+  std::uint64_t max_memory =
+      0;              ///< Cap of the workspace in bytes; 0: 1 GiB. Larger batches are split; results do not change.
+  Progress progress;  ///< May be empty.
 };
 
 struct SearchParams : RunOptions {
   std::size_t k = 10;
-  std::size_t nprobe = 1;          ///< Lists scanned a query; values over nlist mean nlist. Ignored by a flat index.
-  std::uint64_t max_codes = 0;     ///< Rows scanned a query at most, in probe order, the last list cut; 0: no limit.
+  std::size_t nprobe = 1;       ///< Lists scanned a query; values over nlist mean nlist. Ignored by a flat index.
+  std::uint64_t max_codes = 0;  ///< Rows scanned a query at most, in probe order, the last list cut; 0: no limit.
   SearchMode mode = SearchMode::automatic;
 };
 
 /// What a search did. Counts are over all queries.
 struct SearchStats {
   SearchMode chosen_mode = SearchMode::matrix;
-  double avg_group_size = 0;       ///< nq * nprobe / nlist.
-  double auto_threshold = 0;       ///< avg_group_size from which `automatic` takes csr.
-  std::string isa;                 ///< The level that ran: "scalar", "avx2", "avx512", "amx".
+  double avg_group_size = 0;  ///< nq * nprobe / nlist.
+  double auto_threshold = 0;  ///< avg_group_size from which `automatic` takes csr.
+  std::string isa;            ///< The level that ran: "scalar", "avx2", "avx512", "amx".
   unsigned threads = 0;
-  std::uint64_t lists_scanned = 0;   ///< (query, list) pairs scanned.
-  std::uint64_t lists_pruned = 0;    ///< (query, list) pairs skipped because a bound excluded them.
-  std::uint64_t rows_scanned = 0;    ///< (query, row) pairs that the filter looked at.
-  std::uint64_t rows_refined = 0;    ///< (query, row) pairs re-computed canonically.
-  std::uint64_t bytes_scanned = 0;   ///< Bytes of the hi plane that the scan read (each list once a group).
+  std::uint64_t lists_scanned = 0;  ///< (query, list) pairs scanned.
+  std::uint64_t lists_pruned = 0;   ///< (query, list) pairs skipped because a bound excluded them.
+  std::uint64_t rows_scanned = 0;   ///< (query, row) pairs that the filter looked at.
+  std::uint64_t rows_refined = 0;   ///< (query, row) pairs re-computed canonically.
+  std::uint64_t bytes_scanned = 0;  ///< Bytes of the hi plane that the scan read (each list once a group).
   double coarse_ms = 0, group_ms = 0, scan_ms = 0, refine_ms = 0, merge_ms = 0;  ///< Wall clock of the phases.
 };
 

@@ -28,7 +28,7 @@ struct ScanArgs {
   bool staged;
   size_t rows;  ///< 1 .. scan_rows_max; whole blocks of 32 can be read.
   size_t d;
-  bool prefetch;  ///< The rows have not been read before: fetch them ahead.
+  bool prefetch;             ///< The rows have not been read before: fetch them ahead.
   const void* packed;        ///< From pack(), for `nq` queries.
   size_t nq;                 ///< 1 .. tile
   const float* half_norms;   ///< rows (L2), or zeros (inner product).

@@ -16,15 +16,10 @@ namespace ivf::detail::cpu {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
-constexpr std::size_t tiles_per_task = 8;
 constexpr std::uint64_t rows_per_task = 8192;
 // Rows of a first look while a query's threshold is still open. Every step after it takes as many rows as were seen
 // before, so that each doubling of the rows keeps about k candidates more.
 constexpr std::size_t opening_rows = 32;
-// Candidates of a lane; not a power of two, so that the lanes' first ones do not share cache sets.
-constexpr std::size_t lane_stride = scan_rows_max + 5;
-// A slice of staged rows stays in the second-level cache beside the packed queries.
-constexpr std::size_t staged_bytes_max = std::size_t{256} << 10;
 
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
@@ -51,77 +46,6 @@ class SpinGuard {
 };
 
 }  // namespace
-
-/// Queries that are multiplied together.
-struct Tile {
-  std::size_t count = 0;
-  bool open = false;  ///< A lane has no threshold yet.
-  std::uint32_t query[max_tile];
-  std::uint64_t row_limit[max_tile];  ///< Rows of the list that count for the query.
-  double slope[max_tile];
-  alignas(64) float t[max_tile];
-  alignas(64) float kappa[max_tile];
-};
-
-struct Workspace {
-  Workspace(const Kernels& kernels, std::size_t d)
-      : scan(kernels.scan),
-        dim(d),
-        packed_stride(kernels.scan->packed_bytes(d)),
-        slice_rows(std::clamp<std::size_t>(
-            staged_bytes_max / kernels.scan->staged_bytes(d) / scan_block_rows * scan_block_rows, scan_block_rows,
-            scan_rows_max)),
-        packed(tiles_per_task * packed_stride),
-        scratch(scan_scratch_bytes),
-        staged(slice_rows * kernels.scan->staged_bytes(d)),
-        dots(scan_rows_max * kernels.scan->tile + 16),
-        tags(scan_rows_max * kernels.scan->tile + 16),
-        lane_candidates(lane_stride * kernels.scan->tile),
-        maxima(scan_rows_max / maxima_rows * kernels.scan->tile) {
-    // Rows past the end of a list's last block are multiplied too, and their products ignored.
-    std::memset(staged.data(), 0, staged.size());
-  }
-
-  const ScanKernels* scan;
-  std::size_t dim;
-  std::size_t packed_stride;
-  std::size_t slice_rows;  ///< Rows that are staged together.
-  Buffer<char> packed, scratch, staged;
-  Buffer<float> dots;
-  Buffer<std::uint32_t> tags;
-  float half_norms[scan_rows_max];
-  float block_norms[scan_rows_max / scan_block_rows];
-  float block_slops[scan_rows_max / scan_block_rows];
-  Tile tiles[tiles_per_task];
-  std::size_t tile_count = 0;
-  std::size_t lane_count[max_tile];
-  Buffer<Candidate> lane_candidates;  ///< lane_stride a lane.
-  Buffer<float> maxima;
-  std::vector<float> column;
-  SearchStats stats;
-};
-
-WorkspacePool::WorkspacePool() = default;
-WorkspacePool::~WorkspacePool() = default;
-
-std::unique_ptr<Workspace> WorkspacePool::take(const Kernels& kernels, std::size_t d) {
-  {
-    const std::lock_guard lock(mutex_);
-    while (!idle_.empty()) {
-      std::unique_ptr<Workspace> workspace = std::move(idle_.back());
-      idle_.pop_back();
-      if (workspace->scan != kernels.scan || workspace->dim != d) continue;
-      workspace->stats = {};
-      return workspace;
-    }
-  }
-  return std::make_unique<Workspace>(kernels, d);
-}
-
-void WorkspacePool::put_back(std::unique_ptr<Workspace> workspace) {
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(workspace));
-}
 
 ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t first,
                  std::size_t last, std::size_t k, float limit)

@@ -5,35 +5,17 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
-#include <mutex>
 #include <vector>
 
 #include "backends/backend.h"
 #include "backends/cpu/bounds.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/workspace.h"
 #include "buffer.h"
 #include "search/plan.h"
 #include "topk/candidates.h"
 
 namespace ivf::detail::cpu {
-
-/// What one thread needs to scan a task. Kept between searches: making one costs more than a small search.
-struct Workspace;
-struct Tile;
-
-/// Workspaces that are not in use, for one dimension at a time. Thread-safe.
-class WorkspacePool {
- public:
-  WorkspacePool();
-  ~WorkspacePool();
-  std::unique_ptr<Workspace> take(const Kernels& kernels, std::size_t d);
-  void put_back(std::unique_ptr<Workspace> workspace);
-
- private:
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Workspace>> idle_;
-};
 
 /// Queries [first, last) of a request. Thread-safe where it says so.
 class ScanJob {
