@@ -32,6 +32,7 @@ struct Source {
 
 const std::vector<Source>& sources() {
   static const std::vector<Source> all{
+      {"mnist-sample", root + "/datasets/sample/mnist-sample.h5", root + "/datasets/sample/mnist-sample.h5"},
       {"gaussian", "gaussian:n=20000,d=24,seed=1", "gaussian:n=200,d=24,seed=2"},
       {"clustered", "clustered:n=20000,d=24,seed=1", "clustered:n=200,d=24,seed=2"},
   };
