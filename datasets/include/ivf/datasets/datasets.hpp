@@ -50,7 +50,7 @@ enum class Role { base, queries, neighbors, distances };
 
 struct ReadOptions {
   Role role = Role::base;
-  std::uint64_t start = 0;             ///< First row; seeks where the format allows it.
+  std::uint64_t start = 0;               ///< First row; seeks where the format allows it.
   std::optional<std::uint64_t> count{};  ///< At most so many rows.
 };
 
