@@ -89,6 +89,10 @@ class Parity {
     centroids_ = ours_.centroids();
     quantizer_.add(static_cast<std::int64_t>(nlist), centroids_.data());
     theirs_.is_trained = true;
+    const oracle::Rows centroids{centroids_, {}, data.d};
+    for (std::size_t q = 0; q < nq_; ++q) {
+      probes_.push_back(oracle::ranked(metric, query(q), centroids, oracle::everything(nlist)));
+    }
   }
 
   /// Their assignment of the rows, ours, and then their lists filled by ours: so that near ties are counted once.
@@ -168,10 +172,9 @@ class Parity {
     all.nq = nq_;
     all.k = params.k;
     for (std::size_t q = 0; q < nq_; ++q) {
-      const auto probes = oracle::topk(metric_, query(q), centroids(), oracle::everything(nlist_), params.nprobe);
       std::uint64_t rows = 0;
       for (std::size_t p = 0; p < params.nprobe && rows < params.max_codes; ++p) {
-        rows += theirs_.invlists->list_size(static_cast<std::size_t>(probes[p].id));
+        rows += theirs_.invlists->list_size(static_cast<std::size_t>(probes_[q][p].id));
       }
       SearchParams raised = params;
       raised.max_codes = std::max<std::uint64_t>(rows, 1);
@@ -182,8 +185,6 @@ class Parity {
     return all;
   }
 
-  oracle::Rows centroids() const { return {centroids_, {}, data_.d}; }
-
   /// Which queries faiss sends to other lists, or to the same ones in another order.
   std::vector<bool> moved_probes(std::size_t nprobe) const {
     std::vector<float> values(nq_ * nprobe);
@@ -192,7 +193,7 @@ class Parity {
                       values.data(), lists.data());
     std::vector<bool> moved(nq_);
     for (std::size_t q = 0; q < nq_; ++q) {
-      const auto expected = oracle::topk(metric_, query(q), centroids(), oracle::everything(nlist_), nprobe);
+      const auto& expected = probes_[q];
       for (std::size_t p = 0; p < nprobe; ++p) {
         const std::int64_t theirs = lists[q * nprobe + p];
         if (theirs == expected[p].id) continue;
@@ -211,6 +212,7 @@ class Parity {
   faiss::IndexFlat quantizer_;
   faiss::IndexIVFFlat theirs_;
   std::vector<float> centroids_;
+  std::vector<std::vector<oracle::Hit>> probes_;  ///< All lists in the order of each query.
 };
 
 void compare(const Data& data, std::size_t nlist) {

@@ -195,7 +195,8 @@ TEST_CASE("wrong parameters are refused in one line") {
         "misuse: expected nprobe of at least 1, found 0");
   SearchParams many = params_of(1, 1);
   many.threads = 4097;
-  CHECK(error_of([&] { index.search(scene.query_view(), many); }) == "misuse: expected at most 4096 threads, found 4097");
+  CHECK(error_of([&] { index.search(scene.query_view(), many); }) ==
+        "misuse: expected at most 4096 threads, found 4097");
   CHECK(error_of([&] { IndexFlat(0, Metric::l2); }) == "misuse: expected a dimension of 1 to 65536, found 0");
   CHECK(error_of([&] { IndexFlat(65537, Metric::l2); }) == "misuse: expected a dimension of 1 to 65536, found 65537");
   CHECK(error_of([&] { IndexIVFFlat(5, 0, Metric::l2); }) == "misuse: expected nlist of 1 to 1048576, found 0");
