@@ -10,7 +10,7 @@
 
 namespace ivf::detail {
 
-/// Average group size from which lists are scanned list-major. Set by the sweep in docs/benchmarks.md.
+/// Average group size from which lists are scanned list-major. Set by the measurement in docs/simd.md.
 inline constexpr double csr_threshold = 0.5;
 
 /// avg_group = nq * nprobe / nlist: the mean number of queries that probe a list.
