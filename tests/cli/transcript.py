@@ -118,6 +118,8 @@ def main():
     parser.add_argument("cases", nargs="+", type=pathlib.Path)
     options = parser.parse_args()
     ivf = options.ivf.resolve()
+    if not os.access(ivf, os.X_OK):
+        parser.error(f"{ivf} is no program")
     different = 0
     for path in options.cases:
         before, after = play(path, ivf)
