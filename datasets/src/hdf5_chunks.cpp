@@ -113,36 +113,36 @@ void Hdf5Chunks::fail(const std::string& what) const {
   throw corrupt("{}: the chunk at row {}, column {} {}", name_, row_, column_, what);
 }
 
-void Hdf5Chunks::undo_filters(std::vector<std::byte>& stored, std::uint32_t skipped) {
+void Hdf5Chunks::undo_filters(std::uint32_t skipped) {
   constexpr std::size_t kChecksum = sizeof(std::uint32_t);
   for (std::size_t i = filters_.size(); i-- > 0;) {
     if ((skipped >> i & 1) != 0) continue;
     const H5Z_filter_t id = filters_[i].id;
     if (id == H5Z_FILTER_FLETCHER32) {
-      if (stored.size() < kChecksum) fail("is too short for its checksum");
-      const std::size_t size = stored.size() - kChecksum;
+      if (stored_.size() < kChecksum) fail("is too short for its checksum");
+      const std::size_t size = stored_.size() - kChecksum;
       std::uint32_t expected = 0;
-      std::memcpy(&expected, stored.data() + size, kChecksum);
-      if (const std::uint32_t found = fletcher32(stored.data(), size); found != expected) {
+      std::memcpy(&expected, stored_.data() + size, kChecksum);
+      if (const std::uint32_t found = fletcher32(stored_.data(), size); found != expected) {
         fail(fmt::format("has checksum {:#010x}, expected {:#010x}", found, expected));
       }
-      stored.resize(size);
+      stored_.resize(size);
     } else if (id == H5Z_FILTER_SHUFFLE) {
-      scratch_.resize(stored.size());
-      unshuffle(stored.data(), stored.size(), filters_[i].shuffled_size, scratch_.data());
-      stored.swap(scratch_);
+      scratch_.resize(stored_.size());
+      unshuffle(stored_.data(), stored_.size(), filters_[i].shuffled_size, scratch_.data());
+      stored_.swap(scratch_);
     } else {
       // Checksums that were added before the compression are in what expands.
       const auto inner = std::count_if(filters_.begin(), filters_.begin() + static_cast<std::ptrdiff_t>(i),
                                        [](const Filter& filter) { return filter.id == H5Z_FILTER_FLETCHER32; });
       scratch_.resize(chunk_bytes_ + kChecksum * static_cast<std::size_t>(inner));
-      if (!inflate_exactly(stored, scratch_.data(), scratch_.size())) {
+      if (!inflate_exactly(stored_, scratch_.data(), scratch_.size())) {
         fail(fmt::format("does not expand to {} bytes", scratch_.size()));
       }
-      stored.swap(scratch_);
+      stored_.swap(scratch_);
     }
   }
-  if (stored.size() != chunk_bytes_) fail(fmt::format("has {} bytes, expected {}", stored.size(), chunk_bytes_));
+  if (stored_.size() != chunk_bytes_) fail(fmt::format("has {} bytes, expected {}", stored_.size(), chunk_bytes_));
 }
 
 bool Hdf5Chunks::load(std::uint64_t row, std::uint64_t column) {
@@ -158,17 +158,17 @@ bool Hdf5Chunks::load(std::uint64_t row, std::uint64_t column) {
   if (size < chunk_bytes_ / kMaxExpansion) {
     fail(fmt::format("has {} bytes, which cannot expand to {}", size, chunk_bytes_));
   }
-  std::vector<std::byte> stored(static_cast<std::size_t>(size));
+  stored_.resize(static_cast<std::size_t>(size));
   std::uint32_t skipped = 0;
-  if (H5Dread_chunk(dataset_, H5P_DEFAULT, offset.data(), &skipped, stored.data()) < 0) {
+  if (H5Dread_chunk(dataset_, H5P_DEFAULT, offset.data(), &skipped, stored_.data()) < 0) {
     fail("cannot be read: " + hdf5_reason());
   }
   const bool partial = row + view_.chunk_rows > view_.rows || column + view_.chunk_columns > view_.columns;
   if (plain_edges_ && partial) skipped = ~std::uint32_t{0};
-  undo_filters(stored, skipped);
+  undo_filters(skipped);
   const std::size_t elements = chunk_bytes_ / stored_size_;
   expanded_.resize(elements * std::max(stored_size_, memory_size_));
-  std::memcpy(expanded_.data(), stored.data(), stored.size());
+  std::memcpy(expanded_.data(), stored_.data(), stored_.size());
   if (H5Tconvert(file_type_.get(), memory_type_, elements, expanded_.data(), nullptr, H5P_DEFAULT) < 0) {
     fail("cannot be converted: " + hdf5_reason());
   }

@@ -1,6 +1,6 @@
 #pragma once
 /// \file
-/// Compressed chunks of an HDF5 data set, expanded by our own code.
+/// The chunks of an HDF5 data set, expanded by our own code.
 
 #include <array>
 #include <cstddef>
@@ -22,11 +22,11 @@ struct ChunkView {
   std::uint64_t chunk_columns = 1;
 };
 
-/// Reads the chunks of a data set that is chunked and filtered.
+/// Reads the chunks of a data set.
 ///
-/// The library (1.10) trusts a compressed chunk to expand to the size that the file's header claims: when it expands to
-/// less, memory behind it is read, and when it expands to more, as much memory is taken as it likes. So the library
-/// only fetches the stored bytes here, and gzip, byte shuffling and checksums are undone within exact bounds.
+/// The library (1.10) trusts a chunk to have, or to expand to, the size that follows from the header: when it is less,
+/// memory behind it is read, and when it expands to more, as much memory is taken as it likes. So the library only
+/// fetches the stored bytes here, and gzip, byte shuffling and checksums are undone within exact bounds.
 class Hdf5Chunks {
  public:
   /// `memory_type` is what the values become.
@@ -42,7 +42,8 @@ class Hdf5Chunks {
  private:
   /// Expands the chunk that starts at this row and column. False when it was never written.
   bool load(std::uint64_t row, std::uint64_t column);
-  void undo_filters(std::vector<std::byte>& stored, std::uint32_t skipped);
+  /// Undoes the filters of stored_, except those whose bit is set.
+  void undo_filters(std::uint32_t skipped);
   [[noreturn]] void fail(const std::string& what) const;
 
   hid_t dataset_;
@@ -63,10 +64,11 @@ class Hdf5Chunks {
   std::vector<Filter> filters_;
   bool plain_edges_ = false;  ///< Chunks that stick out of the data set are stored without filters.
   std::vector<std::byte> fill_;
-  std::vector<std::byte> expanded_;
-  std::vector<std::byte> scratch_;
-  std::uint64_t row_ = 0;     ///< Where the chunk being read starts,
-  std::uint64_t column_ = 0;  ///< for messages.
+  std::vector<std::byte> stored_;    ///< A chunk as it is fetched and step by step undone,
+  std::vector<std::byte> scratch_;   ///< the next step,
+  std::vector<std::byte> expanded_;  ///< and its values.
+  std::uint64_t row_ = 0;            ///< Where the chunk being read starts,
+  std::uint64_t column_ = 0;         ///< for messages.
 };
 
 }  // namespace ivf::datasets

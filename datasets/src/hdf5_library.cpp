@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "errors.h"
 
@@ -94,9 +96,13 @@ const char* hdf5_default_dataset(Role role) noexcept {
 std::string hdf5_reason() {
   std::string reason;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first_reason, &reason);
-  for (char& c : reason) {
-    if (c == '\n') c = ' ';
+  // Failed system calls are reported with time, address and sizes; the system's own words are enough.
+  constexpr std::string_view system_words = "error message = '";
+  if (const std::size_t at = reason.find(system_words); at != std::string::npos) {
+    reason.erase(0, at + system_words.size());
+    reason.resize(std::min(reason.find('\''), reason.size()));
   }
+  std::replace(reason.begin(), reason.end(), '\n', ' ');
   return reason.empty() ? "the HDF5 library gives no reason" : reason;
 }
 

@@ -17,7 +17,7 @@ namespace {
 
 /// Memory for one slab.
 constexpr std::uint64_t kSlabBytes = std::uint64_t{4} << 20;
-/// A band of compressed chunks, as many as lie side by side, is expanded whole. Beyond this the data set is refused
+/// A band of chunks, as many as lie side by side, is held whole. Beyond this the data set is refused
 /// rather than memory filled.
 constexpr std::uint64_t kMaxBand = std::uint64_t{1} << 30;
 
@@ -99,15 +99,11 @@ class Hdf5Reader final : public StoredReader {
     const Hdf5Id plist(H5Dget_create_plist(dataset_.get()));
     if (H5Pget_layout(plist.get()) != H5D_CHUNKED) return;
     const ChunkView view = chunk_view(plist.get());
-    if (H5Pget_nfilters(plist.get()) > 0) {
-      check_filtered(plist.get(), view);
-      hsize_t file_bytes = 0;
-      H5Fget_filesize(file_.get(), &file_bytes);
-      chunks_ = std::make_unique<Hdf5Chunks>(dataset_.get(), name_, view, plan_.memory, file_bytes);
-    }
-    if (chunks_ || view.chunk_rows <= slab_rows_) {
-      slab_rows_ = std::max<std::uint64_t>(1, slab_rows_ / view.chunk_rows) * view.chunk_rows;
-    }
+    check_chunks(plist.get(), view);
+    hsize_t file_bytes = 0;
+    H5Fget_filesize(file_.get(), &file_bytes);
+    chunks_ = std::make_unique<Hdf5Chunks>(dataset_.get(), name_, view, plan_.memory, file_bytes);
+    slab_rows_ = std::max<std::uint64_t>(1, slab_rows_ / view.chunk_rows) * view.chunk_rows;
   }
 
   ChunkView chunk_view(hid_t plist) const {
@@ -129,7 +125,7 @@ class Hdf5Reader final : public StoredReader {
     return view;
   }
 
-  void check_filtered(hid_t plist, const ChunkView& view) const {
+  void check_chunks(hid_t plist, const ChunkView& view) const {
     if (!Hdf5Chunks::can_undo(plist)) {
       throw corrupt(
           "{}: is compressed with something else than gzip; no plugins are loaded; store it with gzip "
@@ -143,7 +139,7 @@ class Hdf5Reader final : public StoredReader {
     const std::uint64_t band = checked_product(checked_product(view.chunk_rows, width, name_), value, name_);
     if (band > kMaxBand) {
       throw misuse(
-          "{}: its compressed chunks take {} bytes of memory, more than {}; store it in smaller ones (h5repack "
+          "{}: its chunks take {} bytes of memory, more than {}; store it in smaller ones (h5repack "
           "-l CHUNK=1024x{})",
           name_, band, kMaxBand, dim());
     }
@@ -196,7 +192,7 @@ class Hdf5Reader final : public StoredReader {
 
   Hdf5Id file_;
   Hdf5Id dataset_;
-  std::unique_ptr<Hdf5Chunks> chunks_;  ///< For compressed data sets.
+  std::unique_ptr<Hdf5Chunks> chunks_;  ///< For chunked data sets.
   TypePlan plan_;
   std::size_t rank_ = 2;
   bool one_row_ = false;  ///< A one-dimensional data set that is a single vector.
