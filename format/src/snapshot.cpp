@@ -38,8 +38,14 @@ class Mapping {
   std::size_t size_;
 };
 
+/// Norms and radii may be infinite: those of finite vectors can exceed the largest float32.
+bool not_negative(std::span<const float> values) noexcept {
+  return std::all_of(values.begin(), values.end(), [](float value) { return value >= 0; });
+}
+
 bool finite_and_not_negative(std::span<const float> values) noexcept {
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value) && value >= 0; });
+  return not_negative(values) &&
+         std::none_of(values.begin(), values.end(), [](float value) { return std::isinf(value); });
 }
 
 Parameters parameters_of(const FileHeader& header) {
@@ -93,12 +99,11 @@ class MappedSnapshot final : public Snapshot {
         throw_corrupt(path_, describe(entry), "zero bytes as padding after it", "others");
       }
     }
-    require(finite_and_not_negative(centroids_.norms), "section centroid_norms",
-            "norms that are finite and not negative");
+    require(not_negative(centroids_.norms), "section centroid_norms", "norms that are numbers and not negative");
     for (std::size_t i = 0; i < segments_.size(); ++i) {
       const SegmentView& segment = segments_[i];
-      require(finite_and_not_negative(segment.planes.norms), fmt::format("section norms of segment {}", i),
-              "norms that are finite and not negative");
+      require(not_negative(segment.planes.norms), fmt::format("section norms of segment {}", i),
+              "norms that are numbers and not negative");
       const auto missing = std::find(segment.ids.begin(), segment.ids.end(), idx_t{-1});
       require(missing == segment.ids.end(),
               fmt::format("section ids of segment {}, row {}", i, missing - segment.ids.begin()),
@@ -167,8 +172,8 @@ class MappedSnapshot final : public Snapshot {
         break;
       case SectionKind::list_radii:
         segment->radii = typed<float>(bytes);
-        if (!finite_and_not_negative(segment->radii)) {
-          throw_corrupt(path_, describe(entry), "radii that are finite and not negative", "others");
+        if (!not_negative(segment->radii)) {
+          throw_corrupt(path_, describe(entry), "radii that are numbers and not negative", "others");
         }
         break;
       case SectionKind::list_residuals:

@@ -35,9 +35,9 @@ void check_planes(const Planes& planes, std::uint64_t rows, std::uint32_t dim, c
       fmt::format("planes of {}: expected {} x {} values in hi (and lo, unless it is empty) and {} norms, found {}, {} "
                   "and {}",
                   what, rows, dim, rows, planes.hi.size(), planes.lo.size(), planes.norms.size()));
-  require(std::all_of(planes.norms.begin(), planes.norms.end(),
-                      [](float norm) { return std::isfinite(norm) && norm >= 0; }),
-          fmt::format("norms of {}: expected finite values that are not negative", what));
+  // An infinite norm is that of a finite vector whose squares exceed the largest float32.
+  require(std::all_of(planes.norms.begin(), planes.norms.end(), [](float norm) { return norm >= 0; }),
+          fmt::format("norms of {}: expected numbers that are not negative", what));
 }
 
 void check_parameters(const Parameters& parameters, const Planes& centroids, const Writer::Options& options) {
@@ -58,8 +58,8 @@ void check_parameters(const Parameters& parameters, const Planes& centroids, con
 
 void check_bounds(std::span<const float> bounds, std::uint64_t nlist, const char* what) {
   require(bounds.size() == nlist, fmt::format("{}: expected {} values, found {}", what, nlist, bounds.size()));
-  require(std::all_of(bounds.begin(), bounds.end(), [](float value) { return std::isfinite(value) && value >= 0; }),
-          fmt::format("{}: expected finite values that are not negative", what));
+  require(std::all_of(bounds.begin(), bounds.end(), [](float value) { return value >= 0; }),
+          fmt::format("{}: expected numbers that are not negative", what));
 }
 
 void check_segment(const SegmentView& segment, const Parameters& parameters) {
@@ -74,6 +74,9 @@ void check_segment(const SegmentView& segment, const Parameters& parameters) {
   check_planes(segment.planes, segment.rows, parameters.dim, "a segment");
   check_bounds(segment.radii, parameters.kind == IndexKind::ivf ? parameters.nlist : 0, "list radii");
   if (!segment.residuals.empty()) check_bounds(segment.residuals, parameters.nlist, "list residuals");
+  require(
+      std::none_of(segment.residuals.begin(), segment.residuals.end(), [](float value) { return std::isinf(value); }),
+      "list residuals: expected finite values");
 }
 
 bool all_zero(std::span<const std::uint16_t> values) noexcept {

@@ -401,7 +401,7 @@ TEST_CASE("segments that make no sense are refused and change nothing") {
   }
   SECTION("a norm that is not a number") {
     bad.norms[0] = std::numeric_limits<float>::quiet_NaN();
-    words = "norms of a segment: expected finite values";
+    words = "norms of a segment: expected numbers that are not negative";
   }
   SECTION("radii missing") {
     bad.radii.clear();
@@ -409,7 +409,7 @@ TEST_CASE("segments that make no sense are refused and change nothing") {
   }
   SECTION("a negative radius") {
     bad.radii[0] = -1;
-    words = "list radii: expected finite values";
+    words = "list radii: expected numbers that are not negative";
   }
   SECTION("residuals missing") {
     bad.residuals.pop_back();

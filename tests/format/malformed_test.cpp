@@ -286,8 +286,8 @@ const std::map<std::string, Case>& cases() {
                     When::verify}},
       {"norm-negative",
        {"ivf", sections, [](IndexImage& i) { i.section<float>(SectionKind::norms)[0] = -1; }, When::verify}},
-      {"centroid-norm-infinite",
-       {"ivf", sections, [](IndexImage& i) { i.section<float>(SectionKind::centroid_norms)[0] = HUGE_VALF; },
+      {"centroid-norm-nan",
+       {"ivf", sections, [](IndexImage& i) { i.section<float>(SectionKind::centroid_norms)[0] = kNan; },
         When::verify}},
   };
   return all;

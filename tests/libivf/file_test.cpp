@@ -63,7 +63,8 @@ void build_file(const std::string& path, unsigned threads, Metric metric) {
 TEST_CASE("a loaded index answers as the one that was saved") {
   const TemporaryDirectory directory;
   for (const Metric metric : {Metric::l2, Metric::ip, Metric::cosine}) {
-    for (const auto kind : {shapes::Kind::normal, shapes::Kind::integers, shapes::Kind::offset}) {
+    for (const auto kind : {shapes::Kind::normal, shapes::Kind::integers, shapes::Kind::mixed, shapes::Kind::huge,
+                            shapes::Kind::tiny, shapes::Kind::constant}) {
       for (const bool compress : {false, true}) {
         const Scene scene = scene_of(metric, kind);
         SaveOptions save;
