@@ -61,7 +61,7 @@ Then: ivf add INDEX DATA
   int run(Context& context) override {
     check_options();
     check_destination(parse_destination(index_), force_);
-    const Metric metric = metric_.value_or(datasets::stored_metric(data_).value_or(Metric::l2));
+    const Metric metric = metric_ ? *metric_ : datasets::stored_metric(data_).value_or(Metric::l2);
     RowSource source(data_, datasets::Role::base, range_, RowSource::Use::store);
     return flat_ ? create_flat(context, source, metric) : train(context, source, metric);
   }

@@ -97,7 +97,7 @@ All other formats hold the values that `ivf search` prints (l2: squared).
   int run(Context& context) override {
     if (parse_destination(base_).pipe() && parse_destination(queries_).pipe())
       misuse("base and queries cannot both come from one pipe");
-    const Metric metric = metric_.value_or(datasets::stored_metric(base_).value_or(Metric::l2));
+    const Metric metric = metric_ ? *metric_ : datasets::stored_metric(base_).value_or(Metric::l2);
     RowSource base(base_, datasets::Role::base, range_, RowSource::Use::store);
     RowSource queries(queries_, datasets::Role::queries, {}, RowSource::Use::query);
     queries.require_dim(base.dim(), base.name());

@@ -376,6 +376,7 @@ void ScanJob::collect(std::size_t tile_index, std::size_t found, const format::S
 }
 
 void ScanJob::prefetch(std::uint32_t query) const noexcept {
+  if (k_ == 0) return;
   // The states of thousands of queries do not fit the caches: fetch what add() will touch while other lanes are
   // handled.
   __builtin_prefetch(heaps_.data() + query * k_, 1);
