@@ -119,8 +119,9 @@ if build ci; then
 fi
 
 if [ $quick = 0 ]; then
-  # What the sanitizers find ends the test: nothing is only reported.
-  export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
+  # What the sanitizers find ends the test: nothing is only reported. No detect_stack_use_after_return: the frames that
+  # GCC's runtime then puts on the heap are not aligned to 64 bytes, which vector kernels and alignas() rely on.
+  export ASAN_OPTIONS=detect_stack_use_after_return=0:strict_string_checks=1:allocator_may_return_null=1
   export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
   ! build asan || test_all asan 1800
 fi
