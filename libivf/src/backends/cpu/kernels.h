@@ -101,7 +101,7 @@ extern const RowKernels rows_scalar;
 extern const ScanKernels scan_scalar;
 #if defined(__x86_64__)
 extern const RowKernels rows_avx2, rows_avx512;
-extern const ScanKernels scan_avx2, scan_avx512, scan_amx;
+extern const ScanKernels scan_avx2, scan_avx512, scan_bf16, scan_amx;
 #endif
 
 /// The highest level that this machine runs, whatever IVF_ISA says; for conversions, whose results do not depend on it.

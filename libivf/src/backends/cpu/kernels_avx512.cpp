@@ -232,21 +232,13 @@ void multiply(const ScanArgs* args, const Consume& consume) {
 
 size_t scan(const ScanArgs* args) {
   size_t found = 0;
-  multiply(args, [args, &found](size_t row, size_t v, __m512 dots) {
-    const __m512 bound = block_bound(args, row / scan_block_rows, v * 16);
-    const __m512 difference = _mm512_sub_ps(dots, _mm512_set1_ps(args->half_norms[row]));
-    const __mmask16 keep = _mm512_mask_cmp_ps_mask(lanes_below(args->nq, v * 16), difference, bound, _CMP_NLT_UQ);
-    if (keep != 0) found = append(dots, keep, static_cast<uint32_t>(row * max_tile + v * 16), args, found);
-  });
+  multiply(args, [args, &found](size_t row, size_t v, __m512 dots) { found = select_row(args, row, v, dots, found); });
   return found;
 }
 
 void maxima(const ScanArgs* args, float* largest) {
-  multiply(args, [args, largest](size_t row, size_t v, __m512 dots) {
-    float* best = largest + row / maxima_rows * tile + v * 16;
-    const __m512 difference = _mm512_sub_ps(dots, _mm512_set1_ps(args->half_norms[row]));
-    _mm512_storeu_ps(best, row % maxima_rows == 0 ? difference : _mm512_max_ps(_mm512_loadu_ps(best), difference));
-  });
+  multiply(args,
+           [args, largest](size_t row, size_t v, __m512 dots) { keep_largest(args, row, v, dots, tile, largest); });
 }
 
 }  // namespace
