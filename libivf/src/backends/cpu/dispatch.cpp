@@ -55,22 +55,22 @@ Features detect() noexcept {
   const bool amx_bf16 = bit(d, 22) && bit(d, 24);
   unsigned a1 = 0, b1 = 0, c1 = 0, d1 = 0;
   found.bf16 = found.avx512 && __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) != 0 && bit(a1, 5);
-  found.amx = found.avx512 && amx_bf16 && (state & tile_state) == tile_state && amx_permitted();
+  found.amx = found.bf16 && amx_bf16 && (state & tile_state) == tile_state && amx_permitted();
   return found;
 }
 
 #endif
 
 std::vector<Kernels> supported() {
-  std::vector<Kernels> levels{{"scalar", &rows_scalar, &scan_scalar}};
+  std::vector<Kernels> levels{{"scalar", &rows_scalar, &scan_scalar, nullptr}};
 #if defined(__x86_64__)
   const Features features = detect();
-  if (features.avx2) levels.push_back({"avx2", &rows_avx2, &scan_avx2});
-  const Kernels bf16{"avx512bf16", &rows_avx512, &scan_bf16};
+  if (features.avx2) levels.push_back({"avx2", &rows_avx2, &scan_avx2, &few_avx2});
+  const Kernels bf16{"avx512bf16", &rows_avx512, &scan_bf16, &few_bf16};
   if (features.bf16 && !features.fast_bf16) levels.push_back(bf16);
-  if (features.avx512) levels.push_back({"avx512", &rows_avx512, &scan_avx512});
+  if (features.avx512) levels.push_back({"avx512", &rows_avx512, &scan_avx512, &few_avx512});
   if (features.bf16 && features.fast_bf16) levels.push_back(bf16);
-  if (features.amx) levels.push_back({"amx", &rows_avx512, &scan_amx});
+  if (features.amx) levels.push_back({"amx", &rows_avx512, &scan_amx, &few_bf16});
 #endif
   return levels;
 }
