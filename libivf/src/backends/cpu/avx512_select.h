@@ -36,21 +36,5 @@ inline __m512 block_bound(const ScanArgs* args, size_t block, size_t first_lane)
   return _mm512_sub_ps(_mm512_loadu_ps(args->t + first_lane), slack);
 }
 
-/// Appends the survivors among the products of one row and the 16 queries from lane 16 * `vector` on.
-inline size_t select_row(const ScanArgs* args, size_t row, size_t vector, __m512 dots, size_t found) {
-  const __m512 bound = block_bound(args, row / scan_block_rows, vector * 16);
-  const __m512 difference = _mm512_sub_ps(dots, _mm512_set1_ps(args->half_norms[row]));
-  const __mmask16 keep = _mm512_mask_cmp_ps_mask(lanes_below(args->nq, vector * 16), difference, bound, _CMP_NLT_UQ);
-  return keep == 0 ? found : append(dots, keep, static_cast<uint32_t>(row * max_tile + vector * 16), args, found);
-}
-
-/// Takes the products of one row and 16 queries into the maxima of its group; `tile` lanes a group. Rows of a group
-/// come in order.
-inline void keep_largest(const ScanArgs* args, size_t row, size_t vector, __m512 dots, size_t tile, float* maxima) {
-  float* best = maxima + row / maxima_rows * tile + vector * 16;
-  const __m512 difference = _mm512_sub_ps(dots, _mm512_set1_ps(args->half_norms[row]));
-  _mm512_storeu_ps(best, row % maxima_rows == 0 ? difference : _mm512_max_ps(_mm512_loadu_ps(best), difference));
-}
-
 }  // namespace
 }  // namespace ivf::detail::cpu

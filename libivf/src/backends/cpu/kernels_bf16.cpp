@@ -10,14 +10,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "backends/cpu/avx512_select.h"
+#include "backends/cpu/avx512_blocks.h"
 #include "backends/cpu/bf16_queries.h"
 #include "backends/cpu/kernels.h"
 
 namespace ivf::detail::cpu {
 namespace {
-
-constexpr size_t row_group = 12;  // 12 rows x 2 vectors = 24 accumulators of 32 registers.
 
 // Rows are never copied: loads of 32 bits do not suffer where rows do not start on cache lines.
 bool direct(const uint16_t*, size_t) { return true; }
@@ -37,25 +35,26 @@ __m512bh query_pairs(const char* packed, size_t p, size_t v) {
   return reinterpret_cast<__m512bh>(_mm512_loadu_si512(packed + (p / pairs * 2 + v) * tile_bytes + p % pairs * 64));
 }
 
-// Products of `vectors` times 16 queries and `group` rows from row `first` on: consume(row, vector, products).
-template <size_t group, size_t vectors, class Consume>
-void multiply_group(const ScanArgs* args, size_t first, const Consume& consume) {
-  const size_t d = args->d;
-  const uint16_t* rows = static_cast<const uint16_t*>(args->rows_data) + first * d;
-  const char* packed = static_cast<const char*>(args->packed);
-  __m512 sums[group][vectors];
-  for (size_t r = 0; r < group; ++r) {
-    for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_setzero_ps();
-  }
-  for (size_t p = 0; p < d / 2; ++p) {
-    __m512bh q[vectors];
-    for (size_t v = 0; v < vectors; ++v) q[v] = query_pairs(packed, p, v);
+struct Bf16 {
+  static constexpr size_t tile = cpu::tile;
+
+  template <size_t group, size_t vectors>
+  static void multiply(const ScanArgs* args, size_t first, __m512 (&sums)[group][vectors]) {
+    const size_t d = args->d;
+    const uint16_t* rows = static_cast<const uint16_t*>(args->rows_data) + first * d;
+    const char* packed = static_cast<const char*>(args->packed);
     for (size_t r = 0; r < group; ++r) {
-      const __m512bh x = row_pair(rows + r * d + 2 * p);
-      for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], q[v], x);
+      for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_setzero_ps();
     }
-  }
-  if (d % 2 != 0) {
+    for (size_t p = 0; p < d / 2; ++p) {
+      __m512bh q[vectors];
+      for (size_t v = 0; v < vectors; ++v) q[v] = query_pairs(packed, p, v);
+      for (size_t r = 0; r < group; ++r) {
+        const __m512bh x = row_pair(rows + r * d + 2 * p);
+        for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], q[v], x);
+      }
+    }
+    if (d % 2 == 0) return;
     // The other half of the pair would be the next row's, and an infinity there would spoil this one.
     for (size_t r = 0; r < group; ++r) {
       const uint16_t x[2] = {rows[r * d + d - 1], 0};
@@ -64,43 +63,20 @@ void multiply_group(const ScanArgs* args, size_t first, const Consume& consume) 
       }
     }
   }
-  for (size_t r = 0; r < group; ++r) {
-    for (size_t v = 0; v < vectors; ++v) consume(first + r, v, sums[r][v]);
-  }
-}
-
-template <size_t vectors, class Consume>
-void multiply_rows(const ScanArgs* args, const Consume& consume) {
-  size_t row = 0;
-  for (; row + row_group <= args->rows; row += row_group) multiply_group<row_group, vectors>(args, row, consume);
-  for (; row + 4 <= args->rows; row += 4) multiply_group<4, vectors>(args, row, consume);
-  for (; row < args->rows; ++row) multiply_group<1, vectors>(args, row, consume);
-}
-
-template <class Consume>
-void multiply(const ScanArgs* args, const Consume& consume) {
-  if (args->nq <= 16) {
-    multiply_rows<1>(args, consume);
-  } else {
-    multiply_rows<2>(args, consume);
-  }
-}
-
-size_t scan(const ScanArgs* args) {
-  size_t found = 0;
-  multiply(args, [args, &found](size_t row, size_t v, __m512 dots) { found = select_row(args, row, v, dots, found); });
-  return found;
-}
-
-void maxima(const ScanArgs* args, float* largest) {
-  multiply(args, [args, largest](size_t row, size_t v, __m512 dots) {
-    keep_largest(args, row, v, dots, tile, largest);
-  });
-}
+};
 
 }  // namespace
 
-const ScanKernels scan_bf16 = {tile,  true,   prepared_bytes, prepare, packed_bytes, staged_bytes,
-                               stage, direct, pack,           scan,    maxima};
+const ScanKernels scan_bf16 = {tile,
+                               true,
+                               prepared_bytes,
+                               prepare,
+                               packed_bytes,
+                               staged_bytes,
+                               stage,
+                               direct,
+                               pack,
+                               Blocks<Bf16>::scan,
+                               Blocks<Bf16>::maxima};
 
 }  // namespace ivf::detail::cpu
