@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "backends/backend.h"
@@ -37,6 +38,15 @@ class ScanJob {
   void finish_set(std::size_t q, std::vector<Hit>& hits, SearchStats& stats);
 
  private:
+  /// Rows [begin, end) of a segment, which belong to one list.
+  struct Slice {
+    const format::SegmentView& segment;
+    std::uint64_t segment_start;  ///< Position of the segment's first row.
+    std::uint64_t begin, end;
+    std::uint64_t list_position;  ///< Of row `begin` in the list, over all segments.
+    double rho;                   ///< Bound of the rows' relative residuals.
+    std::size_t rows() const noexcept { return end - begin; }
+  };
   struct alignas(64) QueryState {
     std::atomic<float> limit;  ///< Scores above it cannot be results.
     std::atomic<bool> locked{false};
@@ -51,16 +61,28 @@ class ScanJob {
   void run_matrix(SearchStats& stats);
   void run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups, SearchStats& stats);
   void scan(const ScanTask& task, const Groups::Member* members, Workspace& work);
-  void scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin,
-                  std::uint64_t end, std::uint64_t list_position, double rho, Workspace& work);
-  void collect(std::size_t tile, std::size_t found, const format::SegmentView& segment, std::uint64_t first_row,
-               std::size_t slice_row, std::uint64_t segment_start, std::uint64_t list_position, Workspace& work);
-  void open_thresholds(const ScanArgs& args, std::uint64_t list_end, Tile& tile, Workspace& work);
+  void scan_slice(const Slice& slice, Workspace& work);
+  /// The same for few queries (work.few).
+  void scan_few(const Slice& slice, Workspace& work);
+  void describe_rows(const Slice& slice, Workspace& work) const noexcept;
+  void set_thresholds(Tile& tile, double rho) const noexcept;
+  /// Sets first thresholds of a tile's queries from maxima(lane, column), the largest products of at least k groups of
+  /// the slice's rows.
+  void open_thresholds(const Slice& slice, Tile& tile, Workspace& work,
+                       const std::function<std::size_t(std::size_t lane, float* column)>& maxima);
+  /// Survivors whose rows count from row `first` of the slice.
+  void collect(Tile& tile, std::size_t found, const Slice& slice, std::size_t first, Workspace& work);
   static void lower_limit(QueryState& state, float limit) noexcept;
   void prefetch(std::uint32_t query) const noexcept;
   void add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats);
   void make_room(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats);
   void refine(std::uint32_t query, Candidate* candidates, std::size_t count, SearchStats& stats);
+  /// Rows of the next step: while a threshold is open, as many as were seen before, so that each doubling of the rows
+  /// keeps about k candidates more.
+  static std::size_t opening_step(std::size_t row, std::size_t rows, bool opening, bool still_open) noexcept {
+    constexpr std::size_t first_look = 32;
+    return std::min(rows - row, opening ? std::max(first_look, still_open ? 0 : row) : rows);
+  }
   bool pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list) const noexcept;
   idx_t id_of(std::uint64_t position) const noexcept;
   std::size_t segment_of(std::uint64_t position) const noexcept;
