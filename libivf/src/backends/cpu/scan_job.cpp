@@ -111,6 +111,17 @@ void ScanJob::prepare(std::size_t q) {
   kernels_.scan->prepare(query, corpus_.dim, prepared_.data() + q * prepared_stride_);
 }
 
+std::uint64_t ScanJob::task_rows(std::uint64_t rows, std::uint64_t least_bytes) const noexcept {
+  if (request_.threads == 1 || states_.size() > few_queries) return rows_per_task;
+  // A few tasks a thread, so that none waits long for another at the end, but none so small that handing it out is
+  // felt.
+  constexpr std::uint64_t tasks_per_thread = 8;
+  const std::uint64_t least =
+      std::max<std::uint64_t>(least_bytes / (corpus_.dim * sizeof(std::uint16_t)), k_ * maxima_rows);
+  const std::uint64_t share = std::max(rows / (request_.threads * tasks_per_thread), least);
+  return std::min<std::uint64_t>(round_up(share, scan_block_rows), rows_per_task);
+}
+
 void ScanJob::run(SearchMode mode, SearchStats& stats) {
   if (mode == SearchMode::matrix) {
     run_matrix(stats);
@@ -129,7 +140,11 @@ void ScanJob::run_csr(SearchStats& stats) {
     end = request_.probes.lists == nullptr ? ranks() : std::min(end, ranks());
     if (end <= begin) continue;
     const Groups groups = group_by_list(request_.probes, corpus_.nlist, first_, first_ + states_.size(), begin, end);
-    run_tasks(cut_tasks(groups, list_rows_, member_block, rows_per_task), groups, stats);
+    std::uint64_t rows = 0;
+    for (std::size_t l = 0; l < corpus_.nlist; ++l) {
+      if (groups.offsets[l + 1] != groups.offsets[l]) rows += list_rows_[l];
+    }
+    run_tasks(cut_tasks(groups, list_rows_, member_block, task_rows(rows, 512 << 10)), groups, stats);
     begin = end;
   }
 }
@@ -137,20 +152,24 @@ void ScanJob::run_csr(SearchStats& stats) {
 void ScanJob::run_matrix(SearchStats& stats) {
   // One task a (rank, query), nearest lists of all queries first; the probes of one query spread over the threads.
   Groups groups;
-  std::vector<ScanTask> tasks;
+  std::vector<std::uint32_t> lists;  // Of each member.
+  std::uint64_t rows = 0;
   for (std::size_t rank = 0; rank < ranks(); ++rank) {
     for (std::size_t q = 0; q < states_.size(); ++q) {
       const std::int64_t list = request_.probes.lists == nullptr ? static_cast<std::int64_t>(rank)
                                                                  : request_.probes.lists[(first_ + q) * ranks() + rank];
       if (list < 0) continue;
-      const std::size_t member = groups.members.size();
       groups.members.push_back({static_cast<std::uint32_t>(q), static_cast<std::uint32_t>(rank)});
-      const std::uint64_t rows = list_rows_[static_cast<std::size_t>(list)];
-      for (std::uint64_t row = 0; row < rows; row += rows_per_task) {
-        tasks.push_back(
-            {static_cast<std::uint32_t>(list), member, member + 1, row, std::min(row + rows_per_task, rows)});
-      }
+      lists.push_back(static_cast<std::uint32_t>(list));
+      rows += list_rows_[static_cast<std::size_t>(list)];
     }
+  }
+  const std::uint64_t step = task_rows(rows, 128 << 10);
+  std::vector<ScanTask> tasks;
+  for (std::size_t member = 0; member < lists.size(); ++member) {
+    const std::uint64_t size = list_rows_[lists[member]];
+    for (std::uint64_t row = 0; row < size; row += step)
+      tasks.push_back({lists[member], member, member + 1, row, std::min(row + step, size)});
   }
   run_tasks(tasks, groups, stats);
 }
