@@ -50,6 +50,7 @@ void run_resident(const Kernels& kernels, WorkspacePool& workspaces, const ScanR
   });
   for (const auto& part : parts) {
     stats.lists_scanned += part.lists_scanned;
+    stats.lists_pruned += part.lists_pruned;
     stats.rows_scanned += part.rows_scanned;
     stats.rows_refined += part.rows_refined;
     stats.bytes_scanned += part.bytes_scanned;
