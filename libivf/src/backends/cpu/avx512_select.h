@@ -1,6 +1,7 @@
 #pragma once
 /// \file
-/// What the AVX-512 and AMX levels share. Included only by files compiled for AVX-512; everything has internal linkage.
+/// What the AVX-512 levels (AMX among them) share. Included only by files compiled for AVX-512; everything has internal
+/// linkage.
 
 #include <immintrin.h>
 #include <stddef.h>

@@ -17,6 +17,9 @@ constexpr size_t max_tile = 64;
 /// Rows of one scan call at most: bounds the survivors of a call to scan_rows_max * tile.
 constexpr size_t scan_rows_max = 1024;
 
+/// Queries that are scanned without a tile: see FewKernels.
+constexpr size_t few_queries = 4;
+
 /// Rows of a group whose best product sets a first threshold.
 constexpr size_t maxima_rows = 8;
 
@@ -90,18 +93,31 @@ struct ScanKernels {
   void (*maxima)(const ScanArgs*, float* maxima);
 };
 
+/// The same filter for at most few_queries queries, which would leave a tile all but empty. Rows are read in the plane
+/// where they lie (`staged` is false), at any alignment, and nothing past the last one is. Queries are prepared by the
+/// ScanKernels of the level.
+struct FewKernels {
+  size_t (*packed_bytes)(size_t d);
+  void (*pack)(const void* const* prepared, size_t nq, size_t d, void* packed);
+  size_t (*scan)(const ScanArgs*);
+  /// maxima[group * few_queries + query]
+  void (*maxima)(const ScanArgs*, float* maxima);
+};
+
 /// A level that can be named by IVF_ISA.
 struct Kernels {
   const char* level;
   const RowKernels* rows;
   const ScanKernels* scan;
+  const FewKernels* few;  ///< Null: the level has none.
 };
 
 extern const RowKernels rows_scalar;
 extern const ScanKernels scan_scalar;
 #if defined(__x86_64__)
 extern const RowKernels rows_avx2, rows_avx512;
-extern const ScanKernels scan_avx2, scan_avx512, scan_amx;
+extern const ScanKernels scan_avx2, scan_avx512, scan_bf16, scan_amx;
+extern const FewKernels few_avx2, few_avx512, few_bf16;
 #endif
 
 /// The highest level that this machine runs, whatever IVF_ISA says; for conversions, whose results do not depend on it.

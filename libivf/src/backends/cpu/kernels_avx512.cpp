@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "backends/cpu/avx512_blocks.h"
 #include "backends/cpu/avx512_select.h"
 #include "backends/cpu/kernels.h"
 
@@ -162,7 +163,6 @@ void refine(const RefineArgs* args) {
 // additions: its error is within the bound gamma_d = d * 2^-24 of docs/numerics.md.
 
 constexpr size_t tile = 32;
-constexpr size_t row_group = 12;  // 12 rows x 2 vectors = 24 accumulators of 32 registers.
 
 size_t prepared_bytes(size_t d) { return d * sizeof(float); }
 size_t packed_bytes(size_t d) { return tile * d * sizeof(float); }
@@ -190,69 +190,41 @@ void pack(const void* const* prepared, size_t nq, size_t d, void* packed) {
   }
 }
 
-// Products of `vectors` times 16 queries and `group` rows from row `first` on: consume(row, vector, products).
-template <size_t group, size_t vectors, class Consume>
-void multiply_group(const ScanArgs* args, size_t first, const Consume& consume) {
-  const size_t d = args->d, stride = staged_stride(d);
-  const float* rows = static_cast<const float*>(args->rows_data) + first * stride;
-  __m512 sums[group][vectors];
-  for (size_t r = 0; r < group; ++r) {
-    for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_setzero_ps();
-  }
-  const float* queries = static_cast<const float*>(args->packed);
-  for (size_t i = 0; i < d; ++i) {
-    __m512 q[vectors];
-    for (size_t v = 0; v < vectors; ++v) q[v] = _mm512_loadu_ps(queries + i * tile + v * 16);
+struct Avx512 {
+  static constexpr size_t tile = cpu::tile;
+
+  template <size_t group, size_t vectors>
+  static void multiply(const ScanArgs* args, size_t first, __m512 (&sums)[group][vectors]) {
+    const size_t d = args->d, stride = staged_stride(d);
+    const float* rows = static_cast<const float*>(args->rows_data) + first * stride;
+    const float* queries = static_cast<const float*>(args->packed);
     for (size_t r = 0; r < group; ++r) {
-      const __m512 x = _mm512_set1_ps(rows[r * stride + i]);
-      for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_fmadd_ps(x, q[v], sums[r][v]);
+      for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_setzero_ps();
+    }
+    for (size_t i = 0; i < d; ++i) {
+      __m512 q[vectors];
+      for (size_t v = 0; v < vectors; ++v) q[v] = _mm512_loadu_ps(queries + i * tile + v * 16);
+      for (size_t r = 0; r < group; ++r) {
+        const __m512 x = _mm512_set1_ps(rows[r * stride + i]);
+        for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm512_fmadd_ps(x, q[v], sums[r][v]);
+      }
     }
   }
-  for (size_t r = 0; r < group; ++r) {
-    for (size_t v = 0; v < vectors; ++v) consume(first + r, v, sums[r][v]);
-  }
-}
-
-template <size_t vectors, class Consume>
-void multiply_rows(const ScanArgs* args, const Consume& consume) {
-  size_t row = 0;
-  for (; row + row_group <= args->rows; row += row_group) multiply_group<row_group, vectors>(args, row, consume);
-  for (; row + 4 <= args->rows; row += 4) multiply_group<4, vectors>(args, row, consume);
-  for (; row < args->rows; ++row) multiply_group<1, vectors>(args, row, consume);
-}
-
-template <class Consume>
-void multiply(const ScanArgs* args, const Consume& consume) {
-  if (args->nq <= 16) {
-    multiply_rows<1>(args, consume);
-  } else {
-    multiply_rows<2>(args, consume);
-  }
-}
-
-size_t scan(const ScanArgs* args) {
-  size_t found = 0;
-  multiply(args, [args, &found](size_t row, size_t v, __m512 dots) {
-    const __m512 bound = block_bound(args, row / scan_block_rows, v * 16);
-    const __m512 difference = _mm512_sub_ps(dots, _mm512_set1_ps(args->half_norms[row]));
-    const __mmask16 keep = _mm512_mask_cmp_ps_mask(lanes_below(args->nq, v * 16), difference, bound, _CMP_NLT_UQ);
-    if (keep != 0) found = append(dots, keep, static_cast<uint32_t>(row * max_tile + v * 16), args, found);
-  });
-  return found;
-}
-
-void maxima(const ScanArgs* args, float* largest) {
-  multiply(args, [args, largest](size_t row, size_t v, __m512 dots) {
-    float* best = largest + row / maxima_rows * tile + v * 16;
-    const __m512 difference = _mm512_sub_ps(dots, _mm512_set1_ps(args->half_norms[row]));
-    _mm512_storeu_ps(best, row % maxima_rows == 0 ? difference : _mm512_max_ps(_mm512_loadu_ps(best), difference));
-  });
-}
+};
 
 }  // namespace
 
 const RowKernels rows_avx512 = {split, join, self_dot, residual, refine<false>, refine<true>};
-const ScanKernels scan_avx512 = {tile,  false,  prepared_bytes, prepare, packed_bytes, staged_bytes,
-                                 stage, direct, pack,           scan,    maxima};
+const ScanKernels scan_avx512 = {tile,
+                                 false,
+                                 prepared_bytes,
+                                 prepare,
+                                 packed_bytes,
+                                 staged_bytes,
+                                 stage,
+                                 direct,
+                                 pack,
+                                 Blocks<Avx512>::scan,
+                                 Blocks<Avx512>::maxima};
 
 }  // namespace ivf::detail::cpu

@@ -195,6 +195,7 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
   const std::size_t tile_size = kernels_.scan->tile;
   const void* rows[max_tile];
   work.tile_count = 0;
+  work.few = task.last_member - task.first_member <= few_queries ? kernels_.few : nullptr;
   std::uint64_t last_row = 0;
   std::size_t member = task.first_member;
   while (member < task.last_member) {
@@ -218,7 +219,8 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
       __builtin_prefetch(&states_[query].norms);
     }
     if (tile.count == 0) continue;
-    kernels_.scan->pack(rows, tile.count, corpus_.dim, work.packed.data() + work.tile_count * work.packed_stride);
+    (work.few != nullptr ? work.few->pack : kernels_.scan->pack)(
+        rows, tile.count, corpus_.dim, work.packed.data() + work.tile_count * work.packed_stride);
     ++work.tile_count;
   }
   if (work.tile_count == 0) return;
@@ -260,7 +262,8 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
   const std::uint16_t* hi = segment.planes.hi.data() + begin * d;
   // In place, the last block reads on into the next list, whose products are ignored; at the end of the plane it
   // cannot.
-  const bool staged = !kernels_.scan->direct(hi, d) || begin + round_up(rows, scan_block_rows) > segment.rows;
+  const bool staged =
+      work.few == nullptr && (!kernels_.scan->direct(hi, d) || begin + round_up(rows, scan_block_rows) > segment.rows);
   const std::size_t row_bytes = staged ? kernels_.scan->staged_bytes(d) : d * sizeof(std::uint16_t);
   const char* rows_data = reinterpret_cast<const char*>(hi);
   if (staged) {
@@ -307,7 +310,7 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
       // While a threshold is open, take as many rows as were seen before.
       const std::size_t step = std::min(rows - row, opening ? std::max(opening_rows, tile.open ? 0 : row) : rows);
       const ScanArgs args = scan_args(row, step);
-      const std::size_t found = kernels_.scan->scan(&args);
+      const std::size_t found = (work.few != nullptr ? work.few->scan : kernels_.scan->scan)(&args);
       if (found > 0) collect(i, found, segment, begin + row, row, segment_start, list_position + row, work);
       row += step;
     }
@@ -320,7 +323,8 @@ void ScanJob::open_thresholds(const ScanArgs& args, std::uint64_t list_end, Tile
   for (std::size_t block = 0; block * scan_block_rows < args.rows; ++block)
     norm = std::max(norm, args.block_norms[block]);
   if (!(norm < largest_norm)) return;
-  kernels_.scan->maxima(&args, work.maxima.data());
+  (work.few != nullptr ? work.few->maxima : kernels_.scan->maxima)(&args, work.maxima.data());
+  const std::size_t stride = work.few != nullptr ? few_queries : kernels_.scan->tile;
   const std::size_t groups = (args.rows + maxima_rows - 1) / maxima_rows;
   work.column.resize(groups);
   tile.open = false;
@@ -331,7 +335,7 @@ void ScanJob::open_thresholds(const ScanArgs& args, std::uint64_t list_end, Tile
       tile.open = true;
       continue;
     }
-    for (std::size_t g = 0; g < groups; ++g) work.column[g] = work.maxima[g * kernels_.scan->tile + lane];
+    for (std::size_t g = 0; g < groups; ++g) work.column[g] = work.maxima[g * stride + lane];
     const auto kth = work.column.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
     std::nth_element(work.column.begin(), kth, work.column.end(), std::greater<>());
     const float limit =

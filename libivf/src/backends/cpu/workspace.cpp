@@ -18,7 +18,7 @@ Workspace::Workspace(const Kernels& kernels, std::size_t d)
       slice_rows(
           std::clamp<std::size_t>(staged_bytes_max / kernels.scan->staged_bytes(d) / scan_block_rows * scan_block_rows,
                                   scan_block_rows, scan_rows_max)),
-      packed(tiles_per_task * packed_stride),
+      packed(std::max(tiles_per_task * packed_stride, kernels.few == nullptr ? 0 : kernels.few->packed_bytes(d))),
       scratch(scan_scratch_bytes),
       staged(slice_rows * kernels.scan->staged_bytes(d)),
       dots(scan_rows_max * kernels.scan->tile + 16),

@@ -48,6 +48,7 @@ struct Workspace {
   float block_slops[scan_rows_max / scan_block_rows];
   Tile tiles[tiles_per_task];
   std::size_t tile_count = 0;
+  const FewKernels* few = nullptr;  ///< What scans the task at hand, or null: the kernels of tiles.
   std::size_t lane_count[max_tile];
   Buffer<Candidate> lane_candidates;  ///< lane_stride a lane.
   Buffer<float> maxima;

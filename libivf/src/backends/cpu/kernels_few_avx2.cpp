@@ -1,0 +1,72 @@
+// AVX2 and FMA: few queries against rows where they lie.
+
+#include "backends/cpu/few_queries.h"
+
+namespace ivf::detail::cpu {
+namespace {
+
+struct Avx2 {
+  using Element = float;
+  using Sum = __m256;
+  struct Query {
+    __m256 even, odd;
+  };
+  using Row = Query;
+  static constexpr size_t part = 16;
+  static constexpr size_t query_bytes = part * sizeof(float);
+  static constexpr size_t wide = 8;
+
+  static Sum zero() { return _mm256_setzero_ps(); }
+
+  // Even dimensions before odd ones: the two halves of 32-bit words become float32 with a shift and a mask.
+  static void pack(const float* query, char* out) {
+    const __m256 a = _mm256_loadu_ps(query), b = _mm256_loadu_ps(query + 8);
+    const __m256 even = _mm256_shuffle_ps(a, b, 0x88), odd = _mm256_shuffle_ps(a, b, 0xdd);
+    // The shuffles work on the two halves of a register by themselves; 0xd8 puts the quarters back in order.
+    _mm256_storeu_pd(reinterpret_cast<double*>(out), _mm256_permute4x64_pd(_mm256_castps_pd(even), 0xd8));
+    _mm256_storeu_pd(reinterpret_cast<double*>(out + 32), _mm256_permute4x64_pd(_mm256_castps_pd(odd), 0xd8));
+  }
+
+  static Query load_query(const char* packed) {
+    return {_mm256_loadu_ps(reinterpret_cast<const float*>(packed)),
+            _mm256_loadu_ps(reinterpret_cast<const float*>(packed + 32))};
+  }
+
+  static Row load_row(const uint16_t* x) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+    const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 16)), _mm256_castsi256_ps(_mm256_and_si256(bits, high))};
+  }
+
+  static Sum multiply(const Row& x, const Query& q, Sum sum) {
+    return _mm256_fmadd_ps(x.odd, q.odd, _mm256_fmadd_ps(x.even, q.even, sum));
+  }
+
+  static __m128 sum_of_four(Sum a, Sum b, Sum c, Sum d) {
+    const __m256 four = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    return _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
+  }
+
+  static size_t select(const ScanArgs* args, size_t first, size_t rows, size_t query, const float* dots, float bound,
+                       size_t found) {
+    for (size_t r = 0; r < rows; r += 8) {
+      const __m256 difference = _mm256_sub_ps(_mm256_load_ps(dots + r), _mm256_loadu_ps(args->half_norms + first + r));
+      const __m256 passed = _mm256_cmp_ps(difference, _mm256_set1_ps(bound), _CMP_NLT_UQ);
+      auto keep = static_cast<unsigned>(_mm256_movemask_ps(passed));
+      if (rows - r < 8) keep &= (1u << (rows - r)) - 1;
+      for (; keep != 0; keep &= keep - 1) {
+        const size_t row = r + static_cast<size_t>(__builtin_ctz(keep));
+        args->dots[found] = dots[row];
+        args->tags[found++] = static_cast<uint32_t>((first + row) * max_tile + query);
+      }
+    }
+    return found;
+  }
+};
+
+}  // namespace
+
+const FewKernels few_avx2 = {FewQueries<Avx2>::packed_bytes, FewQueries<Avx2>::pack, FewQueries<Avx2>::scan,
+                             FewQueries<Avx2>::maxima};
+
+}  // namespace ivf::detail::cpu
