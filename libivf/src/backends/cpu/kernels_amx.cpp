@@ -120,13 +120,6 @@ size_t select(const ScanArgs* args, size_t first, size_t rows, size_t lane, cons
   return found;
 }
 
-/// Fetches the rows of a block: tile loads jump from row to row, which the hardware's prefetchers do not follow.
-void prefetch_block(const char* rows, size_t row_bytes, size_t row, size_t end) {
-  for (size_t at = row * row_bytes; at < end * row_bytes && at < (row + scan_block_rows) * row_bytes; at += 64) {
-    _mm_prefetch(rows + at, _MM_HINT_T0);
-  }
-}
-
 /// Multiplies all rows: consume(first row, rows, first lane, products), blocks of 32 x 32 in order; the rows of a block
 /// meet all queries while they are in the first-level cache. Two buffers: the tiles of a block are multiplied while the
 /// vector units look at the products of the one before.
@@ -137,7 +130,6 @@ void multiply_rows(const ScanArgs* args, const Consume& consume) {
   const char* base = static_cast<const char*>(args->rows_data);
   const RowTiles tiles = args->staged ? RowTiles{base, count * tile_bytes, tile_bytes, 64}
                                       : RowTiles{base, tile_rows * stride, tile_k * sizeof(uint16_t), stride};
-  const size_t row_bytes = args->staged ? count * 64 : stride;
   float* products[2] = {static_cast<float*>(args->scratch), static_cast<float*>(args->scratch) + 32 * 32};
   struct Block {
     size_t row, lane;
@@ -148,9 +140,7 @@ void multiply_rows(const ScanArgs* args, const Consume& consume) {
     const size_t rows = args->rows - at.row < scan_block_rows ? args->rows - at.row : scan_block_rows;
     consume(at.row, rows, at.lane, products[buffer]);
   };
-  prefetch_block(base, row_bytes, 0, args->rows);
   for (size_t row = 0; row < args->rows; row += scan_block_rows) {
-    prefetch_block(base, row_bytes, row + scan_block_rows, args->rows);
     for (size_t lane = 0; lane < args->nq; lane += 32, ++block) {
       const char* queries = packed + lane / 16 * count * tile_bytes;
       if (args->nq - lane <= 16) {
