@@ -11,6 +11,10 @@ std::unique_ptr<Command> make_truth();
 std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_convert();
 std::unique_ptr<Command> make_demo();
+std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_sweep_nq();
+std::unique_ptr<Command> make_sweep_maxcodes();
+std::unique_ptr<Command> make_sweep_nprobe();
 
 std::span<const CommandEntry> command_table() {
   static constexpr CommandEntry table[] = {
@@ -23,6 +27,10 @@ std::span<const CommandEntry> command_table() {
       {"eval", "Quality", "Measure the recall of a result file", make_eval},
       {"convert", "Data", "Convert vectors between file formats", make_convert},
       {"demo", "Data", "Run the whole way once on synthetic vectors", make_demo},
+      {"bench", "Measure", "Time train, add and search; one record", make_bench},
+      {"sweep-nq", "Measure", "Speed by the number of queries searched together", make_sweep_nq},
+      {"sweep-maxcodes", "Measure", "Speed and recall by the rows scanned at most", make_sweep_maxcodes},
+      {"sweep-nprobe", "Measure", "Speed and recall by the lists scanned", make_sweep_nprobe},
   };
   return table;
 }

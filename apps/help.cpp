@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t page_width = 80;
 constexpr std::size_t text_column = 26;
-constexpr std::size_t command_text_column = 12;
+constexpr std::size_t command_text_column = 18;
 
 /// Stands for a space at which a line is not broken.
 constexpr char hard_space = '\1';

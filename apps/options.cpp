@@ -90,16 +90,4 @@ void OptionSet::common(CommonOptions& options) {
   flag("--no-progress", options.no_progress, "No progress bar");
 }
 
-const char* metric_name(Metric metric) noexcept {
-  switch (metric) {
-    case Metric::l2:
-      return "l2";
-    case Metric::ip:
-      return "ip";
-    case Metric::cosine:
-      return "cosine";
-  }
-  return "unknown";
-}
-
 }  // namespace ivf::cli

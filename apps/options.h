@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/names.h"
 #include "ivf/search.hpp"
 #include "values.h"
 
@@ -111,6 +112,6 @@ class OptionSet {
   const char* group_ = "Options";
 };
 
-const char* metric_name(Metric metric) noexcept;
+using bench::metric_name;
 
 }  // namespace ivf::cli

@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ivf/search.hpp"
+#include "bench/names.h"
 #include "options.h"
 
 namespace ivf::cli {
@@ -17,7 +17,6 @@ using Json = nlohmann::ordered_json;
 std::string to_line(const Json& object);
 void print_json(const Json& object);
 
-/// Names of modes as records use them.
-const char* mode_name(SearchMode mode) noexcept;
+using bench::mode_name;
 
 }  // namespace ivf::cli

@@ -26,11 +26,11 @@ DATASETS_MAY_SEE = {
     "ivf/error.hpp", "ivf/types.hpp", "ivf/philox.hpp", "ivf/format/mapped_file.hpp", "ivf/format/output_file.hpp",
 }
 # CMake targets of a room; a room that may include another one may link it.
-TARGETS = {"ivf_format": "format", "ivf": "libivf", "ivf::ivf": "libivf", "ivf_datasets": "datasets", "ivf_cli": "apps"}
+TARGETS = {"ivf_format": "format", "ivf": "libivf", "ivf::ivf": "libivf", "ivf_datasets": "datasets", "ivf_cli": "apps", "ivf_bench": "apps"}
 # Packages that only the named rooms may use.
-PACKAGES = {"HDF5": {"datasets"}, "CLI11": {"apps"}, "ZSTD": {"format"}, "XXHASH": {"format"}, "Torch": {"libivf"}}
+PACKAGES = {"HDF5": {"datasets"}, "CLI11": {"apps"}, "ZSTD": {"format"}, "XXHASH": {"format", "apps"}, "Torch": {"libivf"}}
 SYSTEM_HEADERS = {
-    "hdf5": {"datasets"}, "CLI/": {"apps"}, "zstd": {"format"}, "xxhash": {"format"},
+    "hdf5": {"datasets"}, "CLI/": {"apps"}, "zstd": {"format"}, "xxhash": {"format", "apps"},
     "torch/": {"libivf"}, "ATen/": {"libivf"}, "c10/": {"libivf"},
 }
 # All that a file for one instruction set may take from outside the project: C headers and compiler intrinsics.

@@ -96,6 +96,16 @@ bool same_results(const SearchResult& a, const SearchResult& b) {
   return a.nq == b.nq && a.k == b.k && a.ids == b.ids && same_bits(a.distances, b.distances);
 }
 
+Matrix read_matrix(const std::string& spec, datasets::Role role, std::uint64_t most) {
+  datasets::ReadOptions options;
+  options.role = role;
+  const auto reader = datasets::open_reader(spec, options);
+  Matrix matrix;
+  matrix.d = reader->dim();
+  matrix.values = datasets::read_all(*reader, most);
+  return matrix;
+}
+
 std::string metric_name(Metric metric) {
   const char* names[] = {"l2", "ip", "cosine"};
   return names[static_cast<int>(metric)];

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ivf/datasets/datasets.hpp"
 #include "ivf/index.hpp"
 #include "support/oracle.h"
 #include "support/shapes.h"
@@ -61,6 +62,15 @@ std::string difference(const RangeResult& result, std::size_t q, const std::vect
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b);
 /// Ids and distances, not statistics.
 bool same_results(const SearchResult& a, const SearchResult& b);
+
+/// Vectors of a data set or a generator.
+struct Matrix {
+  std::vector<float> values;
+  std::size_t d = 0;
+  MatrixView view() const { return {values.data(), values.size() / d, d}; }
+};
+/// At most `most` vectors of what `spec` names.
+Matrix read_matrix(const std::string& spec, datasets::Role role, std::uint64_t most);
 
 std::string metric_name(Metric metric);
 std::string read_file(const std::string& path);

@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 
 #include "engine_fixture.h"
-#include "ivf/datasets/datasets.hpp"
 #include "support/catch.hpp"
 
 using namespace ivf;
@@ -39,22 +38,6 @@ const std::vector<Source>& sources() {
   return all;
 }
 
-struct Matrix {
-  std::vector<float> values;
-  std::size_t d = 0;
-  MatrixView view() const { return {values.data(), values.size() / d, d}; }
-};
-
-Matrix read(const std::string& spec, datasets::Role role, std::uint64_t most) {
-  datasets::ReadOptions options;
-  options.role = role;
-  const auto reader = datasets::open_reader(spec, options);
-  Matrix matrix;
-  matrix.d = reader->dim();
-  matrix.values = datasets::read_all(*reader, most);
-  return matrix;
-}
-
 struct Measurement {
   std::string configuration;
   double recall = 0;
@@ -65,8 +48,8 @@ struct Measurement {
 std::vector<Measurement> measure() {
   std::vector<Measurement> measured;
   for (const Source& source : sources()) {
-    const Matrix base = read(source.base, datasets::Role::base, 20000);
-    const Matrix queries = read(source.queries, datasets::Role::queries, 200);
+    const Matrix base = read_matrix(source.base, datasets::Role::base, 20000);
+    const Matrix queries = read_matrix(source.queries, datasets::Role::queries, 200);
     for (const Metric metric : {Metric::l2, Metric::ip, Metric::cosine}) {
       for (const std::size_t nlist : {16, 64}) {
         IndexIVFFlat index(base.d, nlist, metric);

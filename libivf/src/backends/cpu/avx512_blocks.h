@@ -26,39 +26,50 @@ struct Blocks {
   static constexpr size_t group = 16 / vectors;
 
   template <size_t vectors>
+  using Sums = __m512[group<vectors>][vectors];
+
+  /// Appends the survivors among the products of a group's `live` rows from row `first` on.
+  template <size_t vectors>
+  static size_t select(const ScanArgs* args, size_t first, size_t live, const Sums<vectors>& sums, const __m512* bound,
+                       size_t found) {
+    const float* half_norms = args->half_norms + first;
+    // Survivors are rare once thresholds are tight: one comparison of the largest difference answers for all rows.
+    // The maximum may lose a NaN, but products are NaN only where a norm is so large that the bound is -inf and all
+    // pass.
+    unsigned any = 0;
+    for (size_t v = 0; v < vectors; ++v) {
+      __m512 largest = _mm512_set1_ps(-__builtin_inff());
+      for (size_t r = 0; r < group<vectors>; ++r) {
+        const __m512 half = _mm512_set1_ps(half_norms[r < live ? r : 0]);
+        largest = _mm512_max_ps(largest, _mm512_sub_ps(sums[r][v], half));
+      }
+      any |= _mm512_mask_cmp_ps_mask(lanes_below(args->nq, v * 16), largest, bound[v], _CMP_NLT_UQ);
+    }
+    if (any == 0) return found;
+    for (size_t r = 0; r < live; ++r) {
+      const __m512 half = _mm512_set1_ps(half_norms[r]);
+      for (size_t v = 0; v < vectors; ++v) {
+        const __mmask16 keep = _mm512_mask_cmp_ps_mask(lanes_below(args->nq, v * 16), _mm512_sub_ps(sums[r][v], half),
+                                                       bound[v], _CMP_NLT_UQ);
+        const auto tag = static_cast<uint32_t>((first + r) * max_tile + v * 16);
+        if (keep != 0) found = append(sums[r][v], keep, tag, args, found);
+      }
+    }
+    return found;
+  }
+
+  template <size_t vectors>
   static size_t scan_rows(const ScanArgs* args) {
     constexpr size_t rows = group<vectors>;
     size_t found = 0;
-    __m512 bound[vectors];
-    for (size_t first = 0; first < args->rows; first += rows) {
-      __m512 sums[rows][vectors];
-      Level::template multiply<rows, vectors>(args, first, sums);
-      const float* half_norms = args->half_norms + first;
-      const size_t live = args->rows - first < rows ? args->rows - first : rows;
-      if (first % scan_block_rows == 0) {
-        for (size_t v = 0; v < vectors; ++v) bound[v] = block_bound(args, first / scan_block_rows, v * 16);
-      }
-      // Survivors are rare once thresholds are tight: one comparison of the largest difference answers for all rows.
-      // The maximum may lose a NaN, but products are NaN only where a norm is so large that the bound is -inf and all
-      // pass.
-      unsigned any = 0;
-      for (size_t v = 0; v < vectors; ++v) {
-        __m512 largest = _mm512_set1_ps(-__builtin_inff());
-        for (size_t r = 0; r < rows; ++r) {
-          const __m512 half = _mm512_set1_ps(half_norms[r < live ? r : 0]);
-          largest = _mm512_max_ps(largest, _mm512_sub_ps(sums[r][v], half));
-        }
-        any |= _mm512_mask_cmp_ps_mask(lanes_below(args->nq, v * 16), largest, bound[v], _CMP_NLT_UQ);
-      }
-      if (any == 0) continue;
-      for (size_t r = 0; r < live; ++r) {
-        const __m512 half = _mm512_set1_ps(half_norms[r]);
-        for (size_t v = 0; v < vectors; ++v) {
-          const __mmask16 keep = _mm512_mask_cmp_ps_mask(lanes_below(args->nq, v * 16), _mm512_sub_ps(sums[r][v], half),
-                                                         bound[v], _CMP_NLT_UQ);
-          const auto tag = static_cast<uint32_t>((first + r) * max_tile + v * 16);
-          if (keep != 0) found = append(sums[r][v], keep, tag, args, found);
-        }
+    for (size_t block = 0; block * scan_block_rows < args->rows; ++block) {
+      __m512 bound[vectors];
+      for (size_t v = 0; v < vectors; ++v) bound[v] = block_bound(args, block, v * 16);
+      const size_t end = (block + 1) * scan_block_rows < args->rows ? (block + 1) * scan_block_rows : args->rows;
+      for (size_t first = block * scan_block_rows; first < end; first += rows) {
+        Sums<vectors> sums;
+        Level::template multiply<rows, vectors>(args, first, sums);
+        found = select<vectors>(args, first, end - first < rows ? end - first : rows, sums, bound, found);
       }
     }
     return found;
@@ -68,7 +79,7 @@ struct Blocks {
   static void maxima_rows_of(const ScanArgs* args, float* maxima) {
     constexpr size_t rows = group<vectors>;
     for (size_t first = 0; first < args->rows; first += rows) {
-      __m512 sums[rows][vectors];
+      Sums<vectors> sums;
       Level::template multiply<rows, vectors>(args, first, sums);
       for (size_t begin = 0; begin < rows && first + begin < args->rows; begin += maxima_rows) {
         const size_t left = args->rows - first - begin, live = left < maxima_rows ? left : maxima_rows;

@@ -38,8 +38,10 @@ void run_resident(const Kernels& kernels, WorkspacePool& workspaces, const ScanR
   ScanRequest alone = request;
   alone.threads = 1;
   Stopwatch watch;
+  // Two blocks a thread where each fills a tile; with fewer queries, every thread gets its share of them.
   const std::size_t share = (nq + request.threads * 2 - 1) / (request.threads * 2);
-  const std::size_t block = std::clamp(share, kernels.scan->tile, resident_block);
+  const std::size_t even_share = (nq + request.threads - 1) / request.threads;
+  const std::size_t block = std::clamp(share, std::min(even_share, kernels.scan->tile), resident_block);
   parallel_for(request.threads, nq, block, [&](std::size_t begin, std::size_t end, unsigned thread) {
     ScanJob job(kernels, workspaces, alone, begin, end, k, limit);
     job.run(SearchMode::csr, parts[thread]);
@@ -75,8 +77,7 @@ void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
   const std::size_t per_query = ScanJob::bytes_per_query(kernels, corpus.dim, k) + nprobe * 2 * sizeof(Groups::Member);
   const std::size_t memory = request.max_memory == 0 ? std::size_t{1} << 30 : request.max_memory;
   const std::size_t batch = std::clamp<std::size_t>(memory / per_query, 1, std::size_t{1} << 24);
-  if (nq > kernels.scan->tile && stats.chosen_mode == SearchMode::csr &&
-      corpus.rows * corpus.dim * 2 <= resident_bytes) {
+  if (nq > 1 && stats.chosen_mode == SearchMode::csr && corpus.rows * corpus.dim * 2 <= resident_bytes) {
     run_resident(kernels, workspaces, request, k, limit, stats, finish);
     return;
   }

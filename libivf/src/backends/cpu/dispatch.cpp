@@ -71,6 +71,8 @@ std::vector<Kernels> supported() {
   if (features.avx512) levels.push_back({"avx512", &rows_avx512, &scan_avx512, &few_avx512});
   if (features.bf16 && features.fast_bf16) levels.push_back(bf16);
   if (features.amx) levels.push_back({"amx", &rows_avx512, &scan_amx, &few_bf16});
+#elif defined(__aarch64__)
+  levels.push_back({"neon", &rows_neon, &scan_neon, nullptr});  // Every AArch64 CPU has it.
 #endif
   return levels;
 }

@@ -26,12 +26,23 @@ struct Avx512Sums {
     return _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1));
   }
 
+  static constexpr size_t lanes = 16;
+  static __m512 minus_infinity() { return _mm512_set1_ps(-__builtin_inff()); }
+  static __m512 larger(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+  static void store(float* p, __m512 a) { _mm512_storeu_ps(p, a); }
+
+  /// D - half_norms of the rows from `row` on, -inf past the last one.
+  static __m512 differences(const ScanArgs* args, const float* dots, size_t row) {
+    return _mm512_mask_sub_ps(minus_infinity(), lanes_below(args->rows, row), _mm512_loadu_ps(dots + row),
+                              _mm512_loadu_ps(args->half_norms + row));
+  }
+
   static size_t select(const ScanArgs* args, size_t first, size_t rows, size_t query, const float* values, float bound,
                        size_t found) {
     const __m512i row_tags = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                                                 _mm512_set1_epi32(static_cast<int>(max_tile)));
     for (size_t r = 0; r < rows; r += 16) {
-      const __m512 dots = _mm512_load_ps(values + r);
+      const __m512 dots = _mm512_loadu_ps(values + r);
       const __m512 difference = _mm512_sub_ps(dots, _mm512_loadu_ps(args->half_norms + first + r));
       const __mmask16 keep =
           _mm512_mask_cmp_ps_mask(lanes_below(rows, r), difference, _mm512_set1_ps(bound), _CMP_NLT_UQ);

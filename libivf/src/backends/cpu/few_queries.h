@@ -1,6 +1,6 @@
 #pragma once
 /// \file
-/// Scanning rows for one to four queries: vector lanes run over the dimensions of a row, several rows are in flight,
+/// Scanning rows for a few queries: vector lanes run over the dimensions of a row, several rows are in flight,
 /// and rows are read where they lie. A tile of many queries would multiply mostly padding; this is bound by memory.
 ///
 /// Included only by the files of one instruction set, which provide its vectors; everything has internal linkage.
@@ -27,6 +27,7 @@ namespace {
 ///   Query, Row, Sum   the registers of multiply(); `wide` sums fit beside the operands
 ///   sum_of_four()     horizontal sums of four registers
 ///   select()          appends the rows of a block whose difference is not below `bound`, for one query
+///   lanes             floats of a vector of rows, for minus_infinity(), larger(), differences() and store()
 template <class V>
 struct FewQueries {
   static constexpr size_t step = 32;  // Dimensions: a cache line of the hi plane.
@@ -46,8 +47,8 @@ struct FewQueries {
       memcpy(last + (d < step ? 0 : step - (d - i)), query + i, (d - i) * sizeof(typename V::Element));
       pack_step(last, out);
     }
-    // A third query is multiplied beside a fourth (multiply_rows).
-    if (nq == 3) memset(static_cast<char*>(packed) + nq * query_bytes(d), 0, query_bytes(d));
+    // A third query is multiplied beside a fourth (multiply).
+    if (nq % 4 == 3) memset(static_cast<char*>(packed) + nq * query_bytes(d), 0, query_bytes(d));
   }
 
   static void pack_step(const typename V::Element* query, char* out) {
@@ -70,7 +71,7 @@ struct FewQueries {
 
   /// dots[query][row] of `rows` rows, a multiple of four. Fetches what lies `ahead` elements behind each.
   template <size_t rows, size_t queries>
-  static void multiply(const uint16_t* const* x, size_t d, const char* packed, size_t ahead, float* dots) {
+  static void multiply_group(const uint16_t* const* x, size_t d, const char* packed, size_t ahead, float* dots) {
     const size_t stride = query_bytes(d);
     typename V::Sum sums[rows][queries];
     for (size_t r = 0; r < rows; ++r) {
@@ -96,7 +97,7 @@ struct FewQueries {
     }
     for (size_t n = 0; n < queries; ++n) {
       for (size_t r = 0; r < rows; r += 4) {
-        _mm_storeu_ps(dots + n * scan_block_rows + r,
+        _mm_storeu_ps(dots + n * scan_rows_max + r,
                       V::sum_of_four(sums[r][n], sums[r + 1][n], sums[r + 2][n], sums[r + 3][n]));
       }
     }
@@ -105,8 +106,8 @@ struct FewQueries {
   /// dots[query][row] of the block of rows from `first` on; `queries` of them, from the packed one on.
   template <size_t queries>
   static void multiply_block(const ScanArgs* args, size_t first, const char* packed, float* dots) {
-    constexpr size_t group = queries == 1 ? V::wide < 8 ? V::wide : 8 : V::wide / queries;
-    static_assert(group % 4 == 0);
+    constexpr size_t group = queries == 1 ? 8 : V::wide / queries;
+    static_assert(group % 4 == 0 && group * queries <= V::wide);
     const auto* base = static_cast<const uint16_t*>(args->rows_data);
     const size_t ahead = args->prefetch ? group * args->d : 0;
     const size_t last = args->rows - first < scan_block_rows ? args->rows : first + scan_block_rows;
@@ -114,53 +115,49 @@ struct FewQueries {
       const uint16_t* x[group];
       // The group at the end repeats the last row: nothing past it is read.
       for (size_t r = 0; r < group; ++r) x[r] = base + (row + r < last ? row + r : last - 1) * args->d;
-      multiply<group, queries>(x, args->d, packed, ahead, dots + (row - first));
+      multiply_group<group, queries>(x, args->d, packed, ahead, dots + row);
     }
   }
 
-  /// Calls consume(first row, rows, first query, queries, dots) for blocks of 32 rows.
-  template <class Consume>
-  static void multiply_rows(const ScanArgs* args, const Consume& consume) {
-    alignas(64) float dots[few_queries * scan_block_rows];
+  static void multiply(const ScanArgs* args, float* dots) {
     const char* packed = static_cast<const char*>(args->packed);
     const size_t stride = query_bytes(args->d);
+    // A block of rows stays in the first-level cache until all queries have met it.
     for (size_t first = 0; first < args->rows; first += scan_block_rows) {
       size_t q = 0;
       if constexpr (V::wide >= 16) {
-        if (args->nq > 2) {
-          // A third query alone would cost as much as a fourth beside it.
-          multiply_block<4>(args, first, packed, dots);
-          q = args->nq;
-        }
+        // A third query alone would cost as much as a fourth beside it.
+        for (; q + 2 < args->nq; q += 4) multiply_block<4>(args, first, packed + q * stride, dots + q * scan_rows_max);
       }
-      for (; q + 2 <= args->nq; q += 2) multiply_block<2>(args, first, packed + q * stride, dots + q * scan_block_rows);
-      if (q < args->nq) multiply_block<1>(args, first, packed + q * stride, dots + q * scan_block_rows);
-      consume(first, args->rows - first < scan_block_rows ? args->rows - first : scan_block_rows, dots);
+      for (; q + 2 <= args->nq; q += 2) multiply_block<2>(args, first, packed + q * stride, dots + q * scan_rows_max);
+      if (q < args->nq) multiply_block<1>(args, first, packed + q * stride, dots + q * scan_rows_max);
     }
   }
 
-  static size_t scan(const ScanArgs* args) {
+  static size_t select(const ScanArgs* args, const float* dots) {
     size_t found = 0;
-    multiply_rows(args, [args, &found](size_t first, size_t rows, const float* dots) {
-      const size_t block = first / scan_block_rows;
-      for (size_t q = 0; q < args->nq; ++q) {
+    for (size_t q = 0; q < args->nq; ++q) {
+      for (size_t first = 0; first < args->rows; first += scan_block_rows) {
+        const size_t block = first / scan_block_rows;
+        const size_t rows = args->rows - first < scan_block_rows ? args->rows - first : scan_block_rows;
         const float bound = args->t[q] - (args->kappa[q] * args->block_norms[block] + args->block_slops[block]);
-        found = V::select(args, first, rows, q, dots + q * scan_block_rows, bound, found);
+        found = V::select(args, first, rows, q, dots + q * scan_rows_max + first, bound, found);
       }
-    });
+    }
     return found;
   }
 
-  static void maxima(const ScanArgs* args, float* largest) {
-    multiply_rows(args, [args, largest](size_t first, size_t rows, const float* dots) {
-      for (size_t q = 0; q < args->nq; ++q) {
-        for (size_t r = 0; r < rows; ++r) {
-          float* best = largest + (first + r) / maxima_rows * few_queries + q;
-          const float difference = dots[q * scan_block_rows + r] - args->half_norms[first + r];
-          if (r % maxima_rows == 0 || difference > *best) *best = difference;
-        }
+  /// Lane j of a group of vectors takes their j-th rows.
+  static size_t maxima(const ScanArgs* args, const float* dots, float* largest) {
+    size_t groups = 0;
+    for (size_t row = 0; row < args->rows; row += V::lanes * maxima_rows, groups += V::lanes) {
+      auto best = V::minus_infinity();
+      for (size_t r = row; r < args->rows && r < row + V::lanes * maxima_rows; r += V::lanes) {
+        best = V::larger(best, V::differences(args, dots, r));
       }
-    });
+      V::store(largest + groups, best);
+    }
+    return groups;
   }
 };
 

@@ -18,7 +18,7 @@ constexpr size_t max_tile = 64;
 constexpr size_t scan_rows_max = 1024;
 
 /// Queries that are scanned without a tile: see FewKernels.
-constexpr size_t few_queries = 4;
+constexpr size_t few_queries = 8;
 
 /// Rows of a group whose best product sets a first threshold.
 constexpr size_t maxima_rows = 8;
@@ -99,9 +99,13 @@ struct ScanKernels {
 struct FewKernels {
   size_t (*packed_bytes)(size_t d);
   void (*pack)(const void* const* prepared, size_t nq, size_t d, void* packed);
-  size_t (*scan)(const ScanArgs*);
-  /// maxima[group * few_queries + query]
-  void (*maxima)(const ScanArgs*, float* maxima);
+  /// dots[query * scan_rows_max + row] of all rows. Reads no thresholds.
+  void (*multiply)(const ScanArgs*, float* dots);
+  /// The survivors among the products, in the order of the queries; returns their number.
+  size_t (*select)(const ScanArgs*, const float* dots);
+  /// The largest D - half_norms[row] of each of several groups of at most `maxima_rows` rows of one query, from its
+  /// products; returns their number, at most scan_rows_max / maxima_rows. A group without rows holds -inf.
+  size_t (*maxima)(const ScanArgs*, const float* dots, float* maxima);
 };
 
 /// A level that can be named by IVF_ISA.
@@ -118,6 +122,9 @@ extern const ScanKernels scan_scalar;
 extern const RowKernels rows_avx2, rows_avx512;
 extern const ScanKernels scan_avx2, scan_avx512, scan_bf16, scan_amx;
 extern const FewKernels few_avx2, few_avx512, few_bf16;
+#elif defined(__aarch64__)
+extern const RowKernels rows_neon;
+extern const ScanKernels scan_neon;
 #endif
 
 /// The highest level that this machine runs, whatever IVF_ISA says; for conversions, whose results do not depend on it.

@@ -47,10 +47,23 @@ struct Avx2 {
     return _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
   }
 
+  static constexpr size_t lanes = 8;
+  static __m256 minus_infinity() { return _mm256_set1_ps(-__builtin_inff()); }
+  static __m256 larger(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
+  static void store(float* p, __m256 a) { _mm256_storeu_ps(p, a); }
+
+  /// D - half_norms of the rows from `row` on, -inf past the last one.
+  static __m256 differences(const ScanArgs* args, const float* dots, size_t row) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i live = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(args->rows - row)), lane);
+    const __m256 difference = _mm256_sub_ps(_mm256_loadu_ps(dots + row), _mm256_loadu_ps(args->half_norms + row));
+    return _mm256_blendv_ps(minus_infinity(), difference, _mm256_castsi256_ps(live));
+  }
+
   static size_t select(const ScanArgs* args, size_t first, size_t rows, size_t query, const float* dots, float bound,
                        size_t found) {
     for (size_t r = 0; r < rows; r += 8) {
-      const __m256 difference = _mm256_sub_ps(_mm256_load_ps(dots + r), _mm256_loadu_ps(args->half_norms + first + r));
+      const __m256 difference = _mm256_sub_ps(_mm256_loadu_ps(dots + r), _mm256_loadu_ps(args->half_norms + first + r));
       const __m256 passed = _mm256_cmp_ps(difference, _mm256_set1_ps(bound), _CMP_NLT_UQ);
       auto keep = static_cast<unsigned>(_mm256_movemask_ps(passed));
       if (rows - r < 8) keep &= (1u << (rows - r)) - 1;
@@ -66,7 +79,7 @@ struct Avx2 {
 
 }  // namespace
 
-const FewKernels few_avx2 = {FewQueries<Avx2>::packed_bytes, FewQueries<Avx2>::pack, FewQueries<Avx2>::scan,
-                             FewQueries<Avx2>::maxima};
+const FewKernels few_avx2 = {FewQueries<Avx2>::packed_bytes, FewQueries<Avx2>::pack, FewQueries<Avx2>::multiply,
+                             FewQueries<Avx2>::select, FewQueries<Avx2>::maxima};
 
 }  // namespace ivf::detail::cpu

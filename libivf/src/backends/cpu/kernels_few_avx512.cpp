@@ -36,7 +36,7 @@ struct Avx512 : Avx512Sums {
 
 }  // namespace
 
-const FewKernels few_avx512 = {FewQueries<Avx512>::packed_bytes, FewQueries<Avx512>::pack, FewQueries<Avx512>::scan,
-                               FewQueries<Avx512>::maxima};
+const FewKernels few_avx512 = {FewQueries<Avx512>::packed_bytes, FewQueries<Avx512>::pack, FewQueries<Avx512>::multiply,
+                               FewQueries<Avx512>::select, FewQueries<Avx512>::maxima};
 
 }  // namespace ivf::detail::cpu

@@ -28,7 +28,7 @@ struct Bf16 : Avx512Sums {
 
 }  // namespace
 
-const FewKernels few_bf16 = {FewQueries<Bf16>::packed_bytes, FewQueries<Bf16>::pack, FewQueries<Bf16>::scan,
-                             FewQueries<Bf16>::maxima};
+const FewKernels few_bf16 = {FewQueries<Bf16>::packed_bytes, FewQueries<Bf16>::pack, FewQueries<Bf16>::multiply,
+                             FewQueries<Bf16>::select, FewQueries<Bf16>::maxima};
 
 }  // namespace ivf::detail::cpu

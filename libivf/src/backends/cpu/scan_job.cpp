@@ -1,6 +1,7 @@
 #include "backends/cpu/scan_job.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -17,10 +18,6 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::uint64_t rows_per_task = 8192;
-// Rows of a first look while a query's threshold is still open. Every step after it takes as many rows as were seen
-// before, so that each doubling of the rows keeps about k candidates more.
-constexpr std::size_t opening_rows = 32;
-
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
 }  // namespace
@@ -65,6 +62,17 @@ std::size_t ScanJob::bytes_per_query(const Kernels& kernels, std::size_t d, std:
   return QueryPool::bytes_per_query(k) + round_up(kernels.scan->prepared_bytes(d), 64);
 }
 
+std::uint64_t ScanJob::task_rows(std::uint64_t rows, std::uint64_t least_bytes) const noexcept {
+  if (request_.threads == 1 || pool_.size() > few_queries) return rows_per_task;
+  // A few tasks a thread, so that none waits long for another at the end, but none so small that handing it out is
+  // felt.
+  constexpr std::uint64_t tasks_per_thread = 8;
+  const std::uint64_t least =
+      std::max<std::uint64_t>(least_bytes / (corpus_.dim * sizeof(std::uint16_t)), k_ * maxima_rows);
+  const std::uint64_t share = std::max(rows / (request_.threads * tasks_per_thread), least);
+  return std::min<std::uint64_t>(round_up(share, scan_block_rows), rows_per_task);
+}
+
 void ScanJob::run(SearchMode mode, SearchStats& stats) {
   if (mode == SearchMode::matrix) {
     run_matrix(stats);
@@ -83,7 +91,11 @@ void ScanJob::run_csr(SearchStats& stats) {
     end = request_.probes.lists == nullptr ? ranks() : std::min(end, ranks());
     if (end <= begin) continue;
     const Groups groups = group_by_list(request_.probes, corpus_.nlist, first_, first_ + pool_.size(), begin, end);
-    run_tasks(cut_tasks(groups, list_rows_, member_block, rows_per_task), groups, stats);
+    std::uint64_t rows = 0;
+    for (std::size_t l = 0; l < corpus_.nlist; ++l) {
+      if (groups.offsets[l + 1] != groups.offsets[l]) rows += list_rows_[l];
+    }
+    run_tasks(cut_tasks(groups, list_rows_, member_block, task_rows(rows, 512 << 10)), groups, stats);
     begin = end;
   }
 }
@@ -91,20 +103,24 @@ void ScanJob::run_csr(SearchStats& stats) {
 void ScanJob::run_matrix(SearchStats& stats) {
   // One task a (rank, query), nearest lists of all queries first; the probes of one query spread over the threads.
   Groups groups;
-  std::vector<ScanTask> tasks;
+  std::vector<std::uint32_t> lists;  // Of each member.
+  std::uint64_t rows = 0;
   for (std::size_t rank = 0; rank < ranks(); ++rank) {
     for (std::size_t q = 0; q < pool_.size(); ++q) {
       const std::int64_t list = request_.probes.lists == nullptr ? static_cast<std::int64_t>(rank)
                                                                  : request_.probes.lists[(first_ + q) * ranks() + rank];
       if (list < 0) continue;
-      const std::size_t member = groups.members.size();
       groups.members.push_back({static_cast<std::uint32_t>(q), static_cast<std::uint32_t>(rank)});
-      const std::uint64_t rows = list_rows_[static_cast<std::size_t>(list)];
-      for (std::uint64_t row = 0; row < rows; row += rows_per_task) {
-        tasks.push_back(
-            {static_cast<std::uint32_t>(list), member, member + 1, row, std::min(row + rows_per_task, rows)});
-      }
+      lists.push_back(static_cast<std::uint32_t>(list));
+      rows += list_rows_[static_cast<std::size_t>(list)];
     }
+  }
+  const std::uint64_t step = task_rows(rows, 128 << 10);
+  std::vector<ScanTask> tasks;
+  for (std::size_t member = 0; member < lists.size(); ++member) {
+    const std::uint64_t size = list_rows_[lists[member]];
+    for (std::uint64_t row = 0; row < size; row += step)
+      tasks.push_back({lists[member], member, member + 1, row, std::min(row + step, size)});
   }
   run_tasks(tasks, groups, stats);
 }
@@ -182,38 +198,59 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
     const std::uint64_t from = std::max(position, task.first_row), to = std::min(position + size, last_row);
     if (from < to) {
       const double rho = segment.residuals.empty() ? 0x1p-8 : static_cast<double>(segment.residuals[task.list]);
-      for (std::uint64_t row = from; row < to; row += work.slice_rows) {
-        const std::uint64_t stop = std::min<std::uint64_t>(row + work.slice_rows, to);
-        scan_slice(segment, segment_start_[s], begin + (row - position), begin + (stop - position), row, rho, work);
+      const std::size_t slice_rows = work.few != nullptr ? scan_rows_max : work.slice_rows;
+      for (std::uint64_t row = from; row < to; row += slice_rows) {
+        const std::uint64_t stop = std::min<std::uint64_t>(row + slice_rows, to);
+        const Slice slice{segment, segment_start_[s], begin + (row - position), begin + (stop - position), row, rho};
+        work.few != nullptr ? scan_few(slice, work) : scan_slice(slice, work);
       }
     }
     position += size;
   }
 }
 
-void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin,
-                         std::uint64_t end, std::uint64_t list_position, double rho, Workspace& work) {
-  const std::size_t d = corpus_.dim, rows = end - begin;
-  work.stats.bytes_scanned += rows * d * sizeof(std::uint16_t);
-  const float* norms = segment.planes.norms.data() + begin;
+void ScanJob::describe_rows(const Slice& slice, Workspace& work) const noexcept {
+  const float* norms = slice.segment.planes.norms.data() + slice.begin;
+  const std::size_t rows = slice.rows();
   for (std::size_t block = 0; block * scan_block_rows < rows; ++block) {
     const std::size_t from = block * scan_block_rows, to = std::min<std::size_t>(rows, from + scan_block_rows);
-    float largest = 0;
-    for (std::size_t r = from; r < to; ++r) {
-      largest = std::max(largest, norms[r]);
-      work.half_norms[r] = corpus_.inner_product ? 0.0f : norms[r] * 0.5f;
-    }
+    // Floats that are not negative are ordered like their bits, and compilers vectorise the maximum of integers.
+    std::int32_t bits = 0;
+    for (std::size_t r = from; r < to; ++r) bits = std::max(bits, std::bit_cast<std::int32_t>(norms[r]));
+    const float half = corpus_.inner_product ? 0.0f : 0.5f;
+    for (std::size_t r = from; r < to; ++r) work.half_norms[r] = norms[r] * half;
+    const auto largest = std::bit_cast<float>(bits);
     const double norm = norm_bound(largest);
     const bool comparable = norm < largest_norm;
     work.block_norms[block] = comparable ? static_cast<float>(norm * (1 + 0x1p-22)) : infinity;
     work.block_slops[block] = !comparable ? infinity : corpus_.inner_product ? 0.0f : largest * 0x1p-21f;
   }
+}
 
-  const std::uint16_t* hi = segment.planes.hi.data() + begin * d;
+void ScanJob::set_thresholds(Tile& tile, double rho) const noexcept {
+  tile.open = false;
+  for (std::size_t lane = 0; lane < tile.count; ++lane) {
+    const std::uint32_t query = tile.query[lane];
+    const QueryNorms& norms = pool_.norms(query);
+    const float limit = pool_.limit(query);
+    tile.slope[lane] = kappa(norms, rho);
+    tile.kappa[lane] = static_cast<float>(tile.slope[lane]);
+    tile.t[lane] = discard_offset(norms, limit, corpus_.inner_product);
+    tile.open |= limit == infinity;
+    // The candidates of thousands of queries do not fit the caches: fetch them while the rows are scanned.
+    pool_.prefetch_candidates(query);
+  }
+}
+
+void ScanJob::scan_slice(const Slice& slice, Workspace& work) {
+  const std::size_t d = corpus_.dim, rows = slice.rows();
+  work.stats.bytes_scanned += rows * d * sizeof(std::uint16_t);
+  describe_rows(slice, work);
+  const std::uint16_t* hi = slice.segment.planes.hi.data() + slice.begin * d;
   // In place, the last block reads on into the next list, whose products are ignored; at the end of the plane it
   // cannot.
   const bool staged =
-      work.few == nullptr && (!kernels_.scan->direct(hi, d) || begin + round_up(rows, scan_block_rows) > segment.rows);
+      !kernels_.scan->direct(hi, d) || slice.begin + round_up(rows, scan_block_rows) > slice.segment.rows;
   const std::size_t row_bytes = staged ? kernels_.scan->staged_bytes(d) : d * sizeof(std::uint16_t);
   const char* rows_data = reinterpret_cast<const char*>(hi);
   if (staged) {
@@ -222,21 +259,9 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
   }
   for (std::size_t i = 0; i < work.tile_count; ++i) {
     auto& tile = work.tiles[i];
-    tile.open = false;
-    for (std::size_t lane = 0; lane < kernels_.scan->tile; ++lane) {
-      if (lane >= tile.count) {
-        tile.t[lane] = tile.kappa[lane] = 0;
-        continue;
-      }
-      const std::uint32_t query = tile.query[lane];
-      const float limit = pool_.limit(query);
-      tile.slope[lane] = kappa(pool_.norms(query), rho);
-      tile.kappa[lane] = static_cast<float>(tile.slope[lane]);
-      tile.t[lane] = discard_offset(pool_.norms(query), limit, corpus_.inner_product);
-      tile.open |= limit == infinity;
-      // The candidates of thousands of queries do not fit the caches: fetch them while the rows are scanned.
-      pool_.prefetch_candidates(query);
-    }
+    set_thresholds(tile, slice.rho);
+    std::fill(tile.t + tile.count, tile.t + kernels_.scan->tile, 0.0f);
+    std::fill(tile.kappa + tile.count, tile.kappa + kernels_.scan->tile, 0.0f);
     const auto scan_args = [&](std::size_t first, std::size_t count) {
       return ScanArgs{rows_data + first * row_bytes,
                       staged,
@@ -254,63 +279,63 @@ void ScanJob::scan_slice(const format::SegmentView& segment, std::uint64_t segme
                       work.dots.data(),
                       work.tags.data()};
     };
-    if (tile.open && k_ != 0 && rows / maxima_rows >= k_)
-      open_thresholds(scan_args(0, rows), list_position + rows, tile, work);
+    if (tile.open && k_ != 0 && rows / maxima_rows >= k_) {
+      const std::size_t groups = (rows + maxima_rows - 1) / maxima_rows;
+      const ScanArgs args = scan_args(0, rows);
+      kernels_.scan->maxima(&args, work.maxima.data());
+      open_thresholds(slice, tile, work, [&](std::size_t lane, float* column) {
+        for (std::size_t g = 0; g < groups; ++g) column[g] = work.maxima[g * kernels_.scan->tile + lane];
+        return groups;
+      });
+    }
     const bool opening = tile.open;
     std::size_t row = 0;
     while (row < rows) {
-      // While a threshold is open, take as many rows as were seen before.
-      const std::size_t step = std::min(rows - row, opening ? std::max(opening_rows, tile.open ? 0 : row) : rows);
+      const std::size_t step = opening_step(row, rows, opening, tile.open);
       const ScanArgs args = scan_args(row, step);
-      const std::size_t found = (work.few != nullptr ? work.few->scan : kernels_.scan->scan)(&args);
-      if (found > 0) collect(i, found, segment, begin + row, row, segment_start, list_position + row, work);
+      const std::size_t found = kernels_.scan->scan(&args);
+      if (found > 0) collect(tile, found, slice, row, work);
       row += step;
     }
   }
 }
 
-void ScanJob::open_thresholds(const ScanArgs& args, std::uint64_t list_end, Tile& tile, Workspace& work) {
+void ScanJob::open_thresholds(const Slice& slice, Tile& tile, Workspace& work,
+                              const std::function<std::size_t(std::size_t lane, float* column)>& maxima) {
   // Rows of different groups are different rows: at least k of them are as good as the k-th best of the groups' best.
   float norm = 0;
-  for (std::size_t block = 0; block * scan_block_rows < args.rows; ++block)
-    norm = std::max(norm, args.block_norms[block]);
+  for (std::size_t block = 0; block * scan_block_rows < slice.rows(); ++block)
+    norm = std::max(norm, work.block_norms[block]);
   if (!(norm < largest_norm)) return;
-  (work.few != nullptr ? work.few->maxima : kernels_.scan->maxima)(&args, work.maxima.data());
-  const std::size_t stride = work.few != nullptr ? few_queries : kernels_.scan->tile;
-  const std::size_t groups = (args.rows + maxima_rows - 1) / maxima_rows;
-  work.column.resize(groups);
   tile.open = false;
   for (std::size_t lane = 0; lane < tile.count; ++lane) {
     const std::uint32_t query = tile.query[lane];
     const QueryNorms& norms = pool_.norms(query);
     if (pool_.limit(query) != infinity) continue;
-    if (tile.row_limit[lane] < list_end || !(norms.norm < largest_norm)) {
+    if (tile.row_limit[lane] < slice.list_position + slice.rows() || !(norms.norm < largest_norm)) {
       tile.open = true;
       continue;
     }
-    for (std::size_t g = 0; g < groups; ++g) work.column[g] = work.maxima[g * stride + lane];
-    const auto kth = work.column.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
-    std::nth_element(work.column.begin(), kth, work.column.end(), std::greater<>());
-    const float limit = opening_limit(norms, *kth, static_cast<double>(norm), tile.slope[lane], corpus_.inner_product);
+    const std::size_t groups = maxima(lane, work.column);
+    std::nth_element(work.column, work.column + (k_ - 1), work.column + groups, std::greater<>());
+    const float limit =
+        opening_limit(norms, work.column[k_ - 1], static_cast<double>(norm), tile.slope[lane], corpus_.inner_product);
     pool_.lower_limit(query, limit);
     tile.t[lane] = discard_offset(norms, limit, corpus_.inner_product);
   }
 }
 
-void ScanJob::collect(std::size_t tile_index, std::size_t found, const format::SegmentView& segment,
-                      std::uint64_t first_row, std::size_t slice_row, std::uint64_t segment_start,
-                      std::uint64_t list_position, Workspace& work) {
-  auto& tile = work.tiles[tile_index];
+void ScanJob::collect(Tile& tile, std::size_t found, const Slice& slice, std::size_t first, Workspace& work) {
   std::fill_n(work.lane_count, tile.count, std::size_t{0});
   for (std::size_t i = 0; i < found; ++i) {
     const std::size_t lane = work.tags[i] % max_tile, row = work.tags[i] / max_tile;
-    if (list_position + row >= tile.row_limit[lane]) continue;
+    if (slice.list_position + first + row >= tile.row_limit[lane]) continue;
     const ScoreBounds bounds =
-        score_bounds(pool_.norms(tile.query[lane]), work.dots[i], segment.planes.norms[first_row + row],
-                     static_cast<double>(work.block_norms[(slice_row + row) / scan_block_rows]), tile.slope[lane],
+        score_bounds(pool_.norms(tile.query[lane]), work.dots[i], slice.segment.planes.norms[slice.begin + first + row],
+                     static_cast<double>(work.block_norms[(first + row) / scan_block_rows]), tile.slope[lane],
                      corpus_.inner_product);
-    work.lane_candidates[lane * lane_stride + work.lane_count[lane]++] = {bounds.lower, bounds.upper,
-                                                                          segment_start + first_row + row};
+    work.lane_candidates[lane * lane_stride + work.lane_count[lane]++] = {
+        bounds.lower, bounds.upper, slice.segment_start + slice.begin + first + row};
   }
   const bool was_open = tile.open;
   tile.open = false;

@@ -4,6 +4,7 @@
 /// task.
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "backends/backend.h"
@@ -31,15 +32,38 @@ class ScanJob {
   void run(SearchMode mode, SearchStats& stats);
 
  private:
+  /// Rows [begin, end) of a segment, which belong to one list.
+  struct Slice {
+    const format::SegmentView& segment;
+    std::uint64_t segment_start;  ///< Position of the segment's first row.
+    std::uint64_t begin, end;
+    std::uint64_t list_position;  ///< Of row `begin` in the list, over all segments.
+    double rho;                   ///< Bound of the rows' relative residuals.
+    std::size_t rows() const noexcept { return end - begin; }
+  };
   void run_csr(SearchStats& stats);
   void run_matrix(SearchStats& stats);
+  /// Rows of a task at most, when `rows` are to be scanned in all; `least_bytes` of them are worth a task.
+  std::uint64_t task_rows(std::uint64_t rows, std::uint64_t least_bytes) const noexcept;
   void run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups, SearchStats& stats);
   void scan(const ScanTask& task, const Groups::Member* members, Workspace& work);
-  void scan_slice(const format::SegmentView& segment, std::uint64_t segment_start, std::uint64_t begin,
-                  std::uint64_t end, std::uint64_t list_position, double rho, Workspace& work);
-  void collect(std::size_t tile, std::size_t found, const format::SegmentView& segment, std::uint64_t first_row,
-               std::size_t slice_row, std::uint64_t segment_start, std::uint64_t list_position, Workspace& work);
-  void open_thresholds(const ScanArgs& args, std::uint64_t list_end, Tile& tile, Workspace& work);
+  void scan_slice(const Slice& slice, Workspace& work);
+  /// The same for few queries (work.few).
+  void scan_few(const Slice& slice, Workspace& work);
+  void describe_rows(const Slice& slice, Workspace& work) const noexcept;
+  void set_thresholds(Tile& tile, double rho) const noexcept;
+  /// Sets first thresholds of a tile's queries from maxima(lane, column), the largest products of at least k groups of
+  /// the slice's rows.
+  void open_thresholds(const Slice& slice, Tile& tile, Workspace& work,
+                       const std::function<std::size_t(std::size_t lane, float* column)>& maxima);
+  /// Survivors whose rows count from row `first` of the slice.
+  void collect(Tile& tile, std::size_t found, const Slice& slice, std::size_t first, Workspace& work);
+  /// Rows of the next step: while a threshold is open, as many as were seen before, so that each doubling of the rows
+  /// keeps about k candidates more.
+  static std::size_t opening_step(std::size_t row, std::size_t rows, bool opening, bool still_open) noexcept {
+    constexpr std::size_t first_look = 32;
+    return std::min(rows - row, opening ? std::max(first_look, still_open ? 0 : row) : rows);
+  }
   bool pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list) const noexcept;
   std::size_t ranks() const noexcept {
     return request_.probes.lists == nullptr ? corpus_.nlist : request_.probes.nprobe;

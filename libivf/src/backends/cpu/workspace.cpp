@@ -24,7 +24,8 @@ Workspace::Workspace(const Kernels& kernels, std::size_t d)
       dots(scan_rows_max * kernels.scan->tile + 16),
       tags(scan_rows_max * kernels.scan->tile + 16),
       lane_candidates(lane_stride * kernels.scan->tile),
-      maxima(scan_rows_max / maxima_rows * kernels.scan->tile) {
+      maxima(scan_rows_max / maxima_rows * kernels.scan->tile),
+      few_dots(kernels.few == nullptr ? 0 : few_queries * scan_rows_max) {
   // Rows past the end of a list's last block are multiplied too, and their products ignored.
   std::memset(staged.data(), 0, staged.size());
 }

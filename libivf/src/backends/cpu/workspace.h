@@ -52,7 +52,8 @@ struct Workspace {
   std::size_t lane_count[max_tile];
   Buffer<Candidate> lane_candidates;  ///< lane_stride a lane.
   Buffer<float> maxima;
-  std::vector<float> column;
+  Buffer<float> few_dots;                     ///< scan_rows_max a query, for few queries.
+  float column[scan_rows_max / maxima_rows];  ///< Maxima of one query.
   SearchStats stats;
 };
 

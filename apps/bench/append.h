@@ -1,0 +1,18 @@
+#pragma once
+/// \file
+/// Adding lines to a file that several processes add to.
+
+#include <string>
+#include <string_view>
+
+namespace ivf::bench {
+
+/// Throws Error(failed) when lines could not be appended to `path`; creates nothing. Called before long work.
+void check_appendable(const std::string& path);
+
+/// Appends `lines` (each ending in a newline) as a whole: other processes that append find none of them or all, and a
+/// failure (a full disk) takes back what was written. A last line that somebody left unfinished is ended first. Throws
+/// Error(failed) naming the path.
+void append_lines(const std::string& path, std::string_view lines);
+
+}  // namespace ivf::bench

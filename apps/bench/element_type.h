@@ -1,0 +1,18 @@
+#pragma once
+/// \file
+/// --dtype: the type that generated or read vectors are rounded to before anything else sees them.
+
+#include <span>
+#include <string_view>
+
+namespace ivf::bench {
+
+enum class ElementType { float32, float16, bfloat16 };
+
+const char* element_type_name(ElementType type) noexcept;
+
+/// Rounds to the nearest value of the type (ties to even). Values stay float32. A value that is too large for the type
+/// becomes infinite.
+void round_to(ElementType type, std::span<float> values);
+
+}  // namespace ivf::bench

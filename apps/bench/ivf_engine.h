@@ -1,0 +1,35 @@
+#pragma once
+/// \file
+/// ivf itself, behind the interface that measurements use.
+
+#include <string>
+
+#include "bench/engine.h"
+
+namespace ivf::bench {
+
+class IvfEngine final : public Engine {
+ public:
+  /// An index to be trained. `options` say threads and memory, and are asked between pieces of work.
+  IvfEngine(const IndexSettings& settings, RunOptions options);
+  /// An index that exists.
+  IvfEngine(std::unique_ptr<Index> index, RunOptions options);
+
+  LibraryInfo info() const override;
+  void train(MatrixView rows) override;
+  void add(MatrixView rows) override;
+  SearchResult search(MatrixView queries, const SearchSettings& settings) const override;
+
+  const Index& index() const noexcept { return *index_; }
+  /// Null for a flat index.
+  const IndexIVFFlat* lists() const noexcept { return dynamic_cast<const IndexIVFFlat*>(index_.get()); }
+  /// A hash (hex) of centroids, ids and vectors, list by list; of a flat index, empty.
+  std::string contents_hash() const;
+
+ private:
+  std::unique_ptr<Index> index_;
+  RunOptions options_;
+  std::uint64_t seed_ = 0;
+};
+
+}  // namespace ivf::bench

@@ -1,0 +1,106 @@
+#include "bench/measure.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <thread>
+
+#include "bench/machine.h"
+#include "bench/statistics.h"
+
+namespace ivf::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+double process_cpu_ms() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) * 1e-6;
+}
+
+void append(SearchResult& all, const SearchResult& batch) {
+  all.k = batch.k;
+  all.nq += batch.nq;
+  all.distances.insert(all.distances.end(), batch.distances.begin(), batch.distances.end());
+  all.ids.insert(all.ids.end(), batch.ids.begin(), batch.ids.end());
+  accumulate(all.stats, batch.stats);
+}
+
+/// One run. What is done with results lies between the timed calls.
+void run(const Contender& contender, const Batches& batches, Measurement& out, const std::function<void()>& check) {
+  SearchResult all;
+  double wall = 0, cpu = 0;
+  for (std::size_t i = 0; i < batches.count(); ++i) {
+    check();
+    const MatrixView queries = batches.queries.slice(i * batches.batch, batches.batch);
+    const double cpu_start = process_cpu_ms();
+    const auto start = Clock::now();
+    const SearchResult found = contender.engine->search(queries, contender.settings);
+    after_timed_call(milliseconds_since(start));
+    const double elapsed = milliseconds_since(start);
+    cpu += process_cpu_ms() - cpu_start;
+    wall += elapsed;
+    out.latency_ms.push_back(elapsed);
+    append(all, found);
+  }
+  const auto count = static_cast<double>(batches.count());
+  out.batch_ms.push_back(wall / count);
+  out.cpu_ms.push_back(cpu / count);
+  out.result = std::move(all);
+}
+
+}  // namespace
+
+void accumulate(SearchStats& total, const SearchStats& batch) {
+  total.chosen_mode = batch.chosen_mode;
+  total.auto_threshold = batch.auto_threshold;
+  total.isa = batch.isa;
+  total.threads = batch.threads;
+  total.avg_group_size = std::max(total.avg_group_size, batch.avg_group_size);
+  total.lists_scanned += batch.lists_scanned;
+  total.lists_pruned += batch.lists_pruned;
+  total.rows_scanned += batch.rows_scanned;
+  total.rows_refined += batch.rows_refined;
+  total.bytes_scanned += batch.bytes_scanned;
+  total.coarse_ms += batch.coarse_ms;
+  total.group_ms += batch.group_ms;
+  total.scan_ms += batch.scan_ms;
+  total.refine_ms += batch.refine_ms;
+  total.merge_ms += batch.merge_ms;
+}
+
+std::vector<Measurement> measure(const std::vector<Contender>& contenders, const Batches& batches,
+                                 const Protocol& protocol, const Between& between) {
+  std::vector<Measurement> measurements(contenders.size());
+  const std::size_t rounds = protocol.warmup + protocol.repeat;
+  const std::size_t total = rounds * contenders.size();
+  std::size_t done = 0;
+  const auto check = [&] { between(done, total); };
+  for (std::size_t round = 0; round < rounds; ++round) {
+    for (std::size_t turn = 0; turn < contenders.size(); ++turn, ++done) {
+      const std::size_t i = (turn + round) % contenders.size();
+      check();
+      if (round < protocol.warmup) {
+        Measurement unused;
+        run(contenders[i], batches, unused, check);
+        continue;
+      }
+      if (protocol.settle_ms > 0) {
+        std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(protocol.settle_ms));
+      }
+      measurements[i].probe_ms.push_back(probe_ms(contenders[i].engine->info().threads));
+      const PeakMemory memory;
+      run(contenders[i], batches, measurements[i], check);
+      measurements[i].peak_bytes = std::max(measurements[i].peak_bytes, memory.bytes());
+    }
+  }
+  check();
+  return measurements;
+}
+
+}  // namespace ivf::bench

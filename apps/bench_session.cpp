@@ -1,0 +1,240 @@
+#include "bench_session.h"
+
+#include <algorithm>
+
+#include "bench/faiss_module.h"
+#include "bench/machine.h"
+#include "ivf/format/container.hpp"
+#include "message.h"
+#include "version.h"
+
+namespace ivf::cli {
+namespace {
+
+/// OpenMP threads of faiss spin for some milliseconds after their work before they sleep.
+constexpr double settle_between_libraries_ms = 30;
+
+/// Queries of a run: whole batches, at least `min_queries` in all.
+std::uint64_t queries_of_run(std::uint64_t nq, std::uint64_t min_queries) {
+  return nq * std::max<std::uint64_t>(1, (min_queries + nq - 1) / nq);
+}
+
+/// Times one step of a build.
+template <class Work>
+void timed(std::vector<double>& milliseconds, std::uint64_t& peak_bytes, const Work& work) {
+  const bench::PeakMemory memory;
+  const Stopwatch watch;
+  work();
+  milliseconds.push_back(watch.milliseconds());
+  peak_bytes = std::max(peak_bytes, memory.bytes());
+}
+
+}  // namespace
+
+BenchSession::BenchSession(Context& context, const BenchOptions& options, const char* command, std::uint64_t most_nq,
+                           Wanted wanted)
+    : context_(context), options_(options), wanted_(wanted) {
+  const bool side_by_side = options.libraries.size() > 1;
+  run_.command = command;
+  run_.protocol = {static_cast<std::size_t>(options.warmup), static_cast<std::size_t>(options.repeat),
+                   side_by_side ? settle_between_libraries_ms : 0};
+  run_.ivf_version = version();
+  run_.ivf_commit = commit();
+  run_.compiler = compiler();
+  run_.device = context.options.device;
+  run_.label = options.label;
+  run_.max_memory = context.options.memory();
+  run_.seed = options.seed();
+  run_.dtype = bench::element_type_name(options.dtype.value_or(bench::ElementType::float32));
+  if (options.runs(Library::faiss)) bench::require_faiss_module();
+
+  std::unique_ptr<Index> opened;
+  if (!options.index.empty()) {
+    opened = load_index(options.index, run_options());
+    run_.metric = opened->metric();
+    run_.dim = opened->dim();
+  }
+  work_ = load_workload(options, run_.dim, run_.metric, queries_of_run(most_nq, options.min_queries), context.console);
+  run_.queries = work_.source;
+  if (opened) {
+    use_index(std::move(opened));
+  } else {
+    settle_sizes();
+    if (options.runs(Library::ivf)) build_ivf();
+    if (options.runs(Library::faiss)) build_faiss();
+  }
+}
+
+RunOptions BenchSession::run_options() const {
+  RunOptions options = context_.options.run(Console::interrupt_only());
+  if (options.threads == 0) options.threads = available_threads();
+  return options;
+}
+
+bench::IndexSettings BenchSession::index_settings() const {
+  return {run_.dim, run_.nlist, run_.metric, run_.seed, run_options().threads};
+}
+
+void BenchSession::use_index(std::unique_ptr<Index> index) {
+  const IndexInfo info = index->info();
+  if (info.rows == 0) misuse("{}: holds no rows; add some with `ivf add`", options_.index);
+  if (info.flat && options_.runs(Library::faiss)) {
+    misuse("{}: is a flat index; --library faiss measures indexes with lists", options_.index);
+  }
+  run_.index = run_.dataset = options_.index;
+  run_.nb = info.rows;
+  run_.nlist = info.nlist;
+  run_.seed = info.seed;
+  ivf_built_.hash = format::Snapshot::open(options_.index)->hash();
+  ivf_ = std::make_unique<bench::IvfEngine>(std::move(index), run_options());
+  if (options_.runs(Library::faiss)) give_lists_to_faiss();
+}
+
+void BenchSession::settle_sizes() {
+  run_.dataset = work_.dataset;
+  run_.dim = work_.dim;
+  run_.metric = work_.metric;
+  run_.nb = work_.nb();
+  run_.nlist = static_cast<std::size_t>(options_.nlist.value_or(options_.defaults.nlist));
+  if (run_.nlist > run_.nb) misuse("--nlist: {} lists need at least as many rows, there are {}", run_.nlist, run_.nb);
+  std::uint64_t train_n = options_.train_n.value_or(options_.defaults.train_n);
+  if (train_n == 0) train_n = 2 * run_.nlist;
+  run_.train_n = std::min<std::uint64_t>(train_n, run_.nb);
+  if (*run_.train_n < run_.nlist) {
+    misuse("--train-n: {} rows are too few to train {} lists", *run_.train_n, run_.nlist);
+  }
+}
+
+void BenchSession::build_ivf() {
+  for (std::uint64_t i = 0; i < options_.build_repeat; ++i) {
+    context_.console.progress("building", i, options_.build_repeat);
+    ivf_ = std::make_unique<bench::IvfEngine>(index_settings(), run_options());
+    const MatrixView base = work_.base_view();
+    bench::BuildTimes& times = ivf_built_.times;
+    timed(times.train_ms, times.train_peak_bytes, [&] { ivf_->train(base.slice(0, *run_.train_n)); });
+    timed(times.add_ms, times.add_peak_bytes, [&] { ivf_->add(base); });
+  }
+  ivf_built_.hash = ivf_->contents_hash();
+  context_.console.clear();
+}
+
+void BenchSession::build_faiss() {
+  for (std::uint64_t i = 0; i < options_.build_repeat; ++i) {
+    context_.console.progress("building faiss", i, options_.build_repeat);
+    faiss_ = bench::make_faiss_engine(index_settings());
+    const MatrixView base = work_.base_view();
+    bench::BuildTimes& times = faiss_built_.times;
+    if (options_.same_centroids) {
+      faiss_->set_centroids(ivf_->lists()->centroids());
+    } else {
+      timed(times.train_ms, times.train_peak_bytes, [&] { faiss_->train(base.slice(0, *run_.train_n)); });
+    }
+    timed(times.add_ms, times.add_peak_bytes, [&] { faiss_->add(base); });
+  }
+  if (options_.same_centroids) faiss_built_.centroids = "ivf";
+  context_.console.clear();
+}
+
+void BenchSession::give_lists_to_faiss() {
+  faiss_ = bench::make_faiss_engine(index_settings());
+  const IndexIVFFlat& index = *ivf_->lists();
+  faiss_->set_centroids(index.centroids());
+  for (std::size_t list = 0; list < run_.nlist; ++list) {
+    context_.console.progress("copying lists", list, run_.nlist);
+    faiss_->add_to_list(list, index.list_ids(list), index.list_vectors(list));
+  }
+  faiss_built_.centroids = "ivf";
+  context_.console.clear();
+}
+
+bench::Batches BenchSession::batches_for(const BenchPoint& point) const {
+  const std::uint64_t nq = std::min<std::uint64_t>(point.nq, work_.nq());
+  const std::uint64_t wanted = std::min<std::uint64_t>(queries_of_run(nq, options_.min_queries), work_.nq() / nq * nq);
+  return {work_.query_view().slice(0, static_cast<std::size_t>(wanted)), static_cast<std::size_t>(nq)};
+}
+
+std::vector<bench::Json> BenchSession::measure(const BenchPoint& point) {
+  const bench::Batches batches = batches_for(point);
+  bench::SearchSettings settings;
+  settings.k = static_cast<std::size_t>(options_.k());
+  settings.nprobe = static_cast<std::size_t>(std::min<std::uint64_t>(point.nprobe, run_.nlist));
+  settings.max_codes = point.max_codes;
+  std::vector<bench::Contender> contenders;
+  if (options_.runs(Library::ivf)) {
+    for (const SearchMode mode : options_.modes) {
+      settings.mode = mode;
+      contenders.push_back({ivf_.get(), settings});
+    }
+  }
+  if (options_.runs(Library::faiss)) contenders.push_back({faiss_.get(), settings});
+
+  const auto measurements = bench::measure(
+      contenders, batches, run_.protocol,
+      [this](std::size_t done, std::size_t total) { context_.console.progress("measuring", done, total); });
+  context_.console.clear();
+
+  const bool compared = options_.runs(Library::ivf) && options_.runs(Library::faiss);
+  std::vector<bench::Json> records;
+  for (std::size_t i = 0; i < contenders.size(); ++i) {
+    const bool ours = contenders[i].engine == ivf_.get();
+    records.push_back(
+        record(contenders[i], batches, measurements[i], compared && ours ? &measurements.back() : nullptr));
+  }
+  return records;
+}
+
+bench::Json BenchSession::record(const bench::Contender& contender, const bench::Batches& batches,
+                                 const bench::Measurement& measurement, const bench::Measurement* reference) {
+  const Built& built = contender.engine == ivf_.get() ? ivf_built_ : faiss_built_;
+  bench::Measured measured;
+  measured.library = contender.engine->info();
+  measured.centroids = built.centroids;
+  measured.index_hash = built.hash;
+  measured.build = built.times;
+  measured.settings = contender.settings;
+  measured.nq = batches.batch;
+  measured.batches = batches.count();
+  measured.measurement = &measurement;
+  if (wanted_.recall) measured.recall = recall(measurement);
+  if (wanted_.recall_vs_unlimited) measured.recall_vs_unlimited = recall_vs_unlimited(contender, batches, measurement);
+  if (reference) {
+    measured.reference = reference;
+    measured.reference_library = faiss_->info().library;
+  }
+  return bench::make_record(run_, measured);
+}
+
+double BenchSession::recall(const bench::Measurement& measurement) {
+  const std::size_t k = measurement.result.k, nq = measurement.result.nq;
+  const std::size_t known = truth_.size() / k;
+  if (known < nq) {
+    if (!ivf_ && !exact_) {
+      exact_ = std::make_unique<IndexFlat>(run_.dim, run_.metric);
+      exact_->add(work_.base_view(), run_options());
+    }
+    const Index& index = ivf_ ? ivf_->index() : *exact_;
+    SearchParams params;
+    static_cast<RunOptions&>(params) = context_.options.run(context_.console.callback());
+    params.k = k;
+    const SearchResult exact = index.search_exact(work_.query_view().slice(known, nq - known), params);
+    truth_.insert(truth_.end(), exact.ids.begin(), exact.ids.end());
+    context_.console.clear();
+  }
+  return recall_at_k(measurement.result.ids, k, std::span(truth_).first(nq * k), k, nq, k);
+}
+
+double BenchSession::recall_vs_unlimited(const bench::Contender& contender, const bench::Batches& batches,
+                                         const bench::Measurement& measurement) {
+  std::vector<idx_t>& all = unlimited_[contender.engine];
+  if (contender.settings.max_codes == 0) {
+    all = measurement.result.ids;
+  } else if (all.size() != measurement.result.ids.size()) {
+    bench::SearchSettings settings = contender.settings;
+    settings.max_codes = 0;
+    all = contender.engine->search(batches.queries, settings).ids;
+  }
+  const std::size_t k = measurement.result.k;
+  return recall_at_k(measurement.result.ids, k, all, k, measurement.result.nq, k);
+}
+
+}  // namespace ivf::cli
