@@ -13,14 +13,16 @@
 namespace ivf::detail::cpu {
 namespace {
 
-constexpr size_t tile = 32;          // Two groups of 16 queries.
 constexpr size_t tile_k = 32;        // Dimensions of a chunk.
 constexpr size_t tile_bytes = 1024;  // A chunk of 16 queries: 16 pairs of dimensions, 64 bytes each.
 
 size_t chunks(size_t d) { return (d + tile_k - 1) / tile_k; }
 
 size_t prepared_bytes(size_t d) { return chunks(d) * tile_k * sizeof(uint16_t); }
-size_t packed_bytes(size_t d) { return chunks(d) * 2 * tile_bytes; }
+template <size_t tile>
+size_t packed_bytes(size_t d) {
+  return chunks(d) * (tile / 16) * tile_bytes;
+}
 
 void prepare(const float* query, size_t d, void* prepared) {
   const __m512i half = _mm512_set1_epi32(0x8000);
@@ -62,7 +64,8 @@ void transpose_pairs(const char* const* rows, size_t offset, char* out) {
   }
 }
 
-// Chunk c of query group g is the tile at (c * 2 + g): row p holds dimensions 2p and 2p+1 of the 16 queries.
+// Two groups of 16 queries are multiplied together and lie together: chunk c of group g is the tile at
+// (g / 2 * chunks + c) * 2 + g % 2, whose row p holds dimensions 2p and 2p+1 of the 16 queries.
 void pack(const void* const* prepared, size_t nq, size_t d, void* packed) {
   alignas(64) static const char zeros[64] = {};
   char* out = static_cast<char*>(packed);
@@ -73,7 +76,7 @@ void pack(const void* const* prepared, size_t nq, size_t d, void* packed) {
         const size_t q = group * 16 + n;
         rows[n] = q < nq ? static_cast<const char*>(prepared[q]) + c * tile_k * sizeof(uint16_t) : zeros;
       }
-      transpose_pairs(rows, 0, out + (c * 2 + group) * tile_bytes);
+      transpose_pairs(rows, 0, out + ((group / 2 * chunks(d) + c) * 2 + group % 2) * tile_bytes);
     }
   }
 }

@@ -46,7 +46,10 @@ void run_resident(const Kernels& kernels, WorkspacePool& workspaces, const ScanR
     ScanJob job(kernels, workspaces, alone, begin, end, k, limit);
     job.run(SearchMode::csr, parts[thread]);
     std::vector<Hit> hits;
-    for (std::size_t q = begin; q < end; ++q) finish(job, q - begin, q, hits, parts[thread]);
+    for (std::size_t q = begin; q < end; ++q) {
+      job.pool().settle(q - begin);
+      finish(job.pool(), q - begin, q, hits, parts[thread]);
+    }
   });
   for (const auto& part : parts) {
     stats.lists_scanned += part.lists_scanned;
@@ -89,8 +92,16 @@ void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
     std::vector<SearchStats> refined(request.threads);
     parallel_for(request.threads, last - first, 64, [&](std::size_t begin, std::size_t end, unsigned thread) {
       std::vector<Hit> hits;
+      // The rows of the next query arrive while those of this one are re-computed.
+      const auto settle = [&](std::size_t q) {
+        if (q >= end) return;
+        job.pool().settle(q);
+        job.pool().prefetch_rows(q);
+      };
+      settle(begin);
       for (std::size_t q = begin; q < end; ++q) {
-        finish(job, q, first + q, hits, refined[thread]);
+        settle(q + 1);
+        finish(job.pool(), q, first + q, hits, refined[thread]);
       }
     });
     for (const auto& part : refined) stats.rows_refined += part.rows_refined;
@@ -107,9 +118,9 @@ float value_of(float score, bool inner_product) { return inner_product ? 0.0f - 
 
 void CpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) {
   const bool ip = request.corpus->inner_product;
-  const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
+  const auto finish = [&](QueryPool& pool, std::size_t local, std::size_t q, std::vector<Hit>& hits,
                           SearchStats& refined) {
-    job.finish(local, hits, refined);
+    pool.finish(local, hits, refined);
     for (std::size_t i = 0; i < k; ++i) {
       const bool found = i < hits.size();
       values[q * k + i] = value_of(found ? hits[i].score : infinity, ip);
@@ -121,9 +132,9 @@ void CpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, 
 
 void CpuBackend::probe(const ScanRequest& request, std::size_t k, std::int32_t* lists, float* bounds,
                        SearchStats& stats) {
-  const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
+  const auto finish = [&](QueryPool& pool, std::size_t local, std::size_t q, std::vector<Hit>& hits,
                           SearchStats& refined) {
-    job.finish_set(local, hits, refined);
+    pool.finish_set(local, hits, refined);
     for (std::size_t i = 0; i < k; ++i) {
       const bool found = i < hits.size();
       bounds[q * k + i] = found ? hits[i].score : infinity;
@@ -137,9 +148,9 @@ RangeHits CpuBackend::range(const ScanRequest& request, float radius, SearchStat
   const bool ip = request.corpus->inner_product;
   RangeHits result;
   result.hits.resize(request.queries.rows);
-  const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
+  const auto finish = [&](QueryPool& pool, std::size_t local, std::size_t q, std::vector<Hit>& hits,
                           SearchStats& refined) {
-    job.finish(local, hits, refined);
+    pool.finish(local, hits, refined);
     result.hits[q].reserve(hits.size());
     for (const Hit& hit : hits) result.hits[q].emplace_back(value_of(hit.score, ip), hit.id);
   };
@@ -156,12 +167,12 @@ void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int
   request.mode = SearchMode::csr;
   request.hints = hint;
   SearchStats stats;
-  const auto finish = [&](ScanJob& job, std::size_t local, std::size_t q, std::vector<Hit>& hits,
+  const auto finish = [&](QueryPool& pool, std::size_t local, std::size_t q, std::vector<Hit>& hits,
                           SearchStats& refined) {
     if (value == nullptr) {
-      job.finish_set(local, hits, refined);  // Most rows have one candidate left: no value is needed to name it.
+      pool.finish_set(local, hits, refined);  // Most rows have one candidate left: no value is needed to name it.
     } else {
-      job.finish(local, hits, refined);
+      pool.finish(local, hits, refined);
       value[q] = hits.empty() ? 0.0f : value_of(hits[0].score, centroids.inner_product);
     }
     list[q] = hits.empty() ? -1 : static_cast<std::int32_t>(hits[0].id);

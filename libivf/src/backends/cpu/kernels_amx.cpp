@@ -17,6 +17,7 @@
 namespace ivf::detail::cpu {
 namespace {
 
+constexpr size_t tile = 64;  // Four tiles of 16 queries.
 constexpr size_t tile_rows = 16;
 
 // Tile loads that cross cache lines cost many times the aligned ones (measured: 3.4 times for a whole scan at d = 128),
@@ -87,103 +88,90 @@ void multiply(const RowTiles& rows, size_t group, const char* packed, size_t cou
   }
 }
 
-/// Compares the products of `rows` (at most 32) rows from `first` on with the thresholds.
+/// Compares the products of `rows` (at most 32) rows from `first` on, and 16 * query_tiles queries from `lane` on, with
+/// the thresholds. Most blocks hold a few survivors: their masks are collected without a branch, then visited.
 template <size_t query_tiles>
-size_t select(const ScanArgs* args, size_t first, size_t rows, const float* products, size_t found) {
-  const size_t block = first / scan_block_rows;
+size_t select(const ScanArgs* args, size_t first, size_t rows, size_t lane, const float* products, size_t found) {
   const float* half_norms = args->half_norms + first;
   __m512 bound[query_tiles];
   __mmask16 live[query_tiles];
   for (size_t v = 0; v < query_tiles; ++v) {
-    bound[v] = block_bound(args, block, v * 16);
-    live[v] = lanes_below(args->nq, v * 16);
+    // half - D > -bound rounds as D - half < bound does, and takes D from memory.
+    bound[v] = _mm512_sub_ps(_mm512_setzero_ps(), block_bound(args, first / scan_block_rows, lane + v * 16));
+    live[v] = lanes_below(args->nq, lane + v * 16);
   }
-  // Survivors are rare once thresholds are tight: one comparison of the largest difference answers for the whole block.
-  // The maximum may lose a NaN, but products are NaN only where a norm is so large that the bound is -inf and all pass.
-  __m512 largest[query_tiles][2];
-  for (size_t v = 0; v < query_tiles; ++v) {
-    largest[v][0] = largest[v][1] = _mm512_set1_ps(-__builtin_inff());
-  }
-  for (size_t r = 0; r < rows; ++r) {
+  alignas(64) uint16_t keep[scan_block_rows * 2];
+  for (size_t r = 0; r < scan_block_rows; ++r) {
     const __m512 half = _mm512_set1_ps(half_norms[r]);
     for (size_t v = 0; v < query_tiles; ++v) {
-      const __m512 difference = _mm512_sub_ps(_mm512_load_ps(products + r * 32 + v * 16), half);
-      largest[v][r % 2] = _mm512_max_ps(largest[v][r % 2], difference);
+      const __m512 difference = _mm512_sub_ps(half, _mm512_load_ps(products + r * 32 + v * 16));
+      keep[v * scan_block_rows + r] = _mm512_mask_cmp_ps_mask(live[v], difference, bound[v], _CMP_NGT_UQ);
     }
   }
-  unsigned any = 0;
+  const uint32_t counted = rows < scan_block_rows ? (uint32_t{1} << rows) - 1 : ~uint32_t{0};
   for (size_t v = 0; v < query_tiles; ++v) {
-    any |= _mm512_mask_cmp_ps_mask(live[v], _mm512_max_ps(largest[v][0], largest[v][1]), bound[v], _CMP_NLT_UQ);
-  }
-  if (any == 0) return found;
-  for (size_t r = 0; r < rows; ++r) {
-    const __m512 half = _mm512_set1_ps(half_norms[r]);
-    for (size_t v = 0; v < query_tiles; ++v) {
-      const __m512 dots = _mm512_load_ps(products + r * 32 + v * 16);
-      const __mmask16 keep = _mm512_mask_cmp_ps_mask(live[v], _mm512_sub_ps(dots, half), bound[v], _CMP_NLT_UQ);
-      if (keep != 0) found = append(dots, keep, static_cast<uint32_t>((first + r) * max_tile + v * 16), args, found);
+    const __m512i masks = _mm512_load_si512(keep + v * scan_block_rows);
+    for (uint32_t left = _mm512_test_epi16_mask(masks, masks) & counted; left != 0; left &= left - 1) {
+      const auto r = static_cast<size_t>(__builtin_ctz(left));
+      found = append(_mm512_load_ps(products + r * 32 + v * 16), keep[v * scan_block_rows + r],
+                     static_cast<uint32_t>((first + r) * max_tile + lane + v * 16), args, found);
     }
   }
   return found;
 }
 
-/// Fetches the rows of a block, read in place, two blocks ahead: tile loads jump from row to row, which the hardware's
-/// prefetchers do not follow.
-void prefetch_block(const ScanArgs* args, size_t row) {
-  const size_t stride = args->d * sizeof(uint16_t), end = args->rows * stride;
-  const char* rows = static_cast<const char*>(args->rows_data);
-  for (size_t at = row * stride; at < end && at < (row + scan_block_rows) * stride; at += 64) {
-    _mm_prefetch(rows + at, _MM_HINT_T0);
-  }
-}
-
-/// Multiplies all rows: consume(first row, rows, products), blocks of 32 in order. Two buffers: the tiles of a block
-/// are multiplied while the vector units look at the products of the one before.
-template <size_t query_tiles, class Consume>
+/// Multiplies all rows: consume(first row, rows, first lane, products), blocks of 32 x 32 in order; the rows of a block
+/// meet all queries while they are in the first-level cache. Two buffers: the tiles of a block are multiplied while the
+/// vector units look at the products of the one before.
+template <class Consume>
 void multiply_rows(const ScanArgs* args, const Consume& consume) {
   const size_t count = chunks(args->d), stride = args->d * sizeof(uint16_t);
   const char* packed = static_cast<const char*>(args->packed);
   const char* base = static_cast<const char*>(args->rows_data);
   const RowTiles tiles = args->staged ? RowTiles{base, count * tile_bytes, tile_bytes, 64}
                                       : RowTiles{base, tile_rows * stride, tile_k * sizeof(uint16_t), stride};
-  const bool prefetch = args->prefetch && !args->staged;
   float* products[2] = {static_cast<float*>(args->scratch), static_cast<float*>(args->scratch) + 32 * 32};
-  if (prefetch) prefetch_block(args, 0);
-  if (prefetch) prefetch_block(args, scan_block_rows);
-  size_t row = 0;
-  for (; row < args->rows; row += scan_block_rows) {
-    if (prefetch) prefetch_block(args, row + 2 * scan_block_rows);
-    multiply<query_tiles>(tiles, row / tile_rows, packed, count, products[row / scan_block_rows % 2]);
-    if (row == 0) continue;
-    const size_t last = row - scan_block_rows;
-    consume(last, scan_block_rows, products[last / scan_block_rows % 2]);
+  struct Block {
+    size_t row, lane;
+  };
+  Block before{};
+  size_t block = 0;
+  const auto look = [&](const Block& at, size_t buffer) {
+    const size_t rows = args->rows - at.row < scan_block_rows ? args->rows - at.row : scan_block_rows;
+    consume(at.row, rows, at.lane, products[buffer]);
+  };
+  for (size_t row = 0; row < args->rows; row += scan_block_rows) {
+    for (size_t lane = 0; lane < args->nq; lane += 32, ++block) {
+      const char* queries = packed + lane / 16 * count * tile_bytes;
+      if (args->nq - lane <= 16) {
+        multiply<1>(tiles, row / tile_rows, queries, count, products[block % 2]);
+      } else {
+        multiply<2>(tiles, row / tile_rows, queries, count, products[block % 2]);
+      }
+      if (block > 0) look(before, (block - 1) % 2);
+      before = {row, lane};
+    }
   }
-  const size_t last = row - scan_block_rows;
-  consume(last, args->rows - last, products[last / scan_block_rows % 2]);
-}
-
-template <size_t query_tiles>
-size_t scan_tiles(const ScanArgs* args) {
-  size_t found = 0;
-  multiply_rows<query_tiles>(args, [args, &found](size_t first, size_t rows, const float* products) {
-    found = select<query_tiles>(args, first, rows, products, found);
-  });
-  return found;
+  look(before, (block - 1) % 2);
 }
 
 size_t scan(const ScanArgs* args) {
   _tile_loadconfig(&tile_config);
-  const size_t found = args->nq <= 16 ? scan_tiles<1>(args) : scan_tiles<2>(args);
+  size_t found = 0;
+  multiply_rows(args, [args, &found](size_t first, size_t rows, size_t lane, const float* products) {
+    found = args->nq - lane <= 16 ? select<1>(args, first, rows, lane, products, found)
+                                  : select<2>(args, first, rows, lane, products, found);
+  });
   _tile_release();
   return found;
 }
 
-template <size_t query_tiles>
-void maxima_tiles(const ScanArgs* args, float* largest) {
-  multiply_rows<query_tiles>(args, [args, largest](size_t first, size_t rows, const float* products) {
+void maxima(const ScanArgs* args, float* largest) {
+  _tile_loadconfig(&tile_config);
+  multiply_rows(args, [args, largest](size_t first, size_t rows, size_t lane, const float* products) {
     for (size_t group = 0; group < rows; group += maxima_rows) {
-      float* out = largest + (first + group) / maxima_rows * tile;
-      for (size_t v = 0; v < query_tiles; ++v) {
+      float* out = largest + (first + group) / maxima_rows * tile + lane;
+      for (size_t v = 0; v < 2 && lane + v * 16 < args->nq; ++v) {
         __m512 best = _mm512_set1_ps(-__builtin_inff());
         for (size_t r = group; r < rows && r < group + maxima_rows; ++r) {
           const __m512 half = _mm512_set1_ps(args->half_norms[first + r]);
@@ -193,21 +181,12 @@ void maxima_tiles(const ScanArgs* args, float* largest) {
       }
     }
   });
-}
-
-void maxima(const ScanArgs* args, float* largest) {
-  _tile_loadconfig(&tile_config);
-  if (args->nq <= 16) {
-    maxima_tiles<1>(args, largest);
-  } else {
-    maxima_tiles<2>(args, largest);
-  }
   _tile_release();
 }
 
 }  // namespace
 
-const ScanKernels scan_amx = {tile,  true,   prepared_bytes, prepare, packed_bytes, staged_bytes,
-                              stage, direct, pack,           scan,    maxima};
+const ScanKernels scan_amx = {tile,   true, prepared_bytes, prepare, packed_bytes<tile>, staged_bytes, stage,
+                              direct, pack, scan,           maxima};
 
 }  // namespace ivf::detail::cpu

@@ -35,6 +35,8 @@ __m512bh query_pairs(const char* packed, size_t p, size_t v) {
   return reinterpret_cast<__m512bh>(_mm512_loadu_si512(packed + (p / pairs * 2 + v) * tile_bytes + p % pairs * 64));
 }
 
+constexpr size_t tile = 32;  // Two vectors of 16 queries.
+
 struct Bf16 {
   static constexpr size_t tile = cpu::tile;
 
@@ -71,7 +73,7 @@ const ScanKernels scan_bf16 = {tile,
                                true,
                                prepared_bytes,
                                prepare,
-                               packed_bytes,
+                               packed_bytes<tile>,
                                staged_bytes,
                                stage,
                                direct,

@@ -20,28 +20,6 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::uint64_t rows_per_task = 8192;
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
-std::size_t candidate_capacity(std::size_t k) { return k + std::max<std::size_t>(k, 32); }
-
-/// Holds a query's lock: a few dozen instructions, so spinning is right.
-class SpinGuard {
- public:
-  explicit SpinGuard(std::atomic<bool>& flag) : flag_(flag) {
-    while (flag_.exchange(true, std::memory_order_acquire)) {
-      while (flag_.load(std::memory_order_relaxed)) {
-#if defined(__x86_64__)
-        _mm_pause();
-#endif
-      }
-    }
-  }
-  SpinGuard(const SpinGuard&) = delete;
-  SpinGuard& operator=(const SpinGuard&) = delete;
-  ~SpinGuard() { flag_.store(false, std::memory_order_release); }
-
- private:
-  std::atomic<bool>& flag_;
-};
-
 }  // namespace
 
 ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t first,
@@ -52,17 +30,12 @@ ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
       corpus_(*request.corpus),
       first_(first),
       k_(k),
-      fixed_limit_(limit),
-      capacity_(candidate_capacity(k)),
-      states_(last - first),
+      pool_(kernels, request, first, last, k, limit),
       prepared_stride_(round_up(kernels.scan->prepared_bytes(request.corpus->dim), 64)) {
-  if (k_ > 0) {
-    pool_ = Buffer<Candidate>(states_.size() * capacity_);
-    heaps_ = Buffer<float>(states_.size() * k_);
-  }
-  prepared_ = Buffer<char>(states_.size() * prepared_stride_);
-  parallel_for(request_.threads, states_.size(), 256, [&](std::size_t begin, std::size_t end, unsigned) {
-    for (std::size_t q = begin; q < end; ++q) prepare(q);
+  prepared_ = Buffer<char>(pool_.size() * prepared_stride_);
+  parallel_for(request_.threads, pool_.size(), 256, [&](std::size_t begin, std::size_t end, unsigned) {
+    for (std::size_t q = begin; q < end; ++q)
+      kernels_.scan->prepare(request_.queries.row(first_ + q), corpus_.dim, prepared_.data() + q * prepared_stride_);
   });
   std::uint64_t start = 0;
   for (const auto& segment : corpus_.segments) {
@@ -86,33 +59,11 @@ ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
 }
 
 std::size_t ScanJob::bytes_per_query(const Kernels& kernels, std::size_t d, std::size_t k) noexcept {
-  return sizeof(QueryState) + candidate_capacity(k) * sizeof(Candidate) + k * sizeof(float) +
-         round_up(kernels.scan->prepared_bytes(d), 64);
-}
-
-void ScanJob::prepare(std::size_t q) {
-  const float* query = request_.queries.row(first_ + q);
-  double square = 0, residual = 0;
-  kernels_.rows->residual(query, corpus_.dim, &residual, &square);
-  states_[q].norms = query_norms(square, kernels_.scan->rounds_queries ? residual : 0.0, corpus_.dim);
-  states_[q].limit.store(k_ == 0 ? fixed_limit_ : infinity, std::memory_order_relaxed);
-  if (request_.hints != nullptr && k_ == 1) {
-    const auto& planes = corpus_.segments.front().planes;
-    const auto row = static_cast<std::uint64_t>(request_.hints[first_ + q]);
-    float value = 0;
-    const RefineArgs args{query, planes.hi.data(), planes.lo.empty() ? nullptr : planes.lo.data(), corpus_.dim, &row, 1,
-                          &value};
-    (corpus_.inner_product ? kernels_.rows->refine_ip : kernels_.rows->refine_l2)(&args);
-    // The row itself passes this threshold when the scan meets it.
-    heaps_[q] = corpus_.inner_product ? -value : value;
-    states_[q].heap_size = 1;
-    states_[q].limit.store(heaps_[q], std::memory_order_relaxed);
-  }
-  kernels_.scan->prepare(query, corpus_.dim, prepared_.data() + q * prepared_stride_);
+  return QueryPool::bytes_per_query(k) + round_up(kernels.scan->prepared_bytes(d), 64);
 }
 
 std::uint64_t ScanJob::task_rows(std::uint64_t rows, std::uint64_t least_bytes) const noexcept {
-  if (request_.threads == 1 || states_.size() > few_queries) return rows_per_task;
+  if (request_.threads == 1 || pool_.size() > few_queries) return rows_per_task;
   // A few tasks a thread, so that none waits long for another at the end, but none so small that handing it out is
   // felt.
   constexpr std::uint64_t tasks_per_thread = 8;
@@ -139,7 +90,7 @@ void ScanJob::run_csr(SearchStats& stats) {
     // Without probes every query scans every list: one round, and no order among them.
     end = request_.probes.lists == nullptr ? ranks() : std::min(end, ranks());
     if (end <= begin) continue;
-    const Groups groups = group_by_list(request_.probes, corpus_.nlist, first_, first_ + states_.size(), begin, end);
+    const Groups groups = group_by_list(request_.probes, corpus_.nlist, first_, first_ + pool_.size(), begin, end);
     std::uint64_t rows = 0;
     for (std::size_t l = 0; l < corpus_.nlist; ++l) {
       if (groups.offsets[l + 1] != groups.offsets[l]) rows += list_rows_[l];
@@ -155,7 +106,7 @@ void ScanJob::run_matrix(SearchStats& stats) {
   std::vector<std::uint32_t> lists;  // Of each member.
   std::uint64_t rows = 0;
   for (std::size_t rank = 0; rank < ranks(); ++rank) {
-    for (std::size_t q = 0; q < states_.size(); ++q) {
+    for (std::size_t q = 0; q < pool_.size(); ++q) {
       const std::int64_t list = request_.probes.lists == nullptr ? static_cast<std::int64_t>(rank)
                                                                  : request_.probes.lists[(first_ + q) * ranks() + rank];
       if (list < 0) continue;
@@ -203,8 +154,7 @@ bool ScanJob::pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list
   const double distance =
       std::sqrt(std::max(0.0, std::min(value, double{std::numeric_limits<float>::max()}) - 0x1p-149));
   const double nearest = distance * (1 - 0x1p-20) - static_cast<double>(list_radius_[list]) * (1 + 0x1p-20);
-  return nearest > 0 && nearest * nearest * (1 - 0x1p-20) - 0x1p-149 >
-                            static_cast<double>(states_[query].limit.load(std::memory_order_relaxed));
+  return nearest > 0 && nearest * nearest * (1 - 0x1p-20) - 0x1p-149 > static_cast<double>(pool_.limit(query));
 }
 
 void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspace& work) {
@@ -232,7 +182,7 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
       tile.query[tile.count] = query;
       tile.row_limit[tile.count] = limit;
       rows[tile.count++] = prepared_.data() + query * prepared_stride_;
-      __builtin_prefetch(&states_[query].norms);
+      pool_.prefetch_state(query);
     }
     if (tile.count == 0) continue;
     (work.few != nullptr ? work.few->pack : kernels_.scan->pack)(
@@ -280,12 +230,15 @@ void ScanJob::describe_rows(const Slice& slice, Workspace& work) const noexcept 
 void ScanJob::set_thresholds(Tile& tile, double rho) const noexcept {
   tile.open = false;
   for (std::size_t lane = 0; lane < tile.count; ++lane) {
-    const QueryState& state = states_[tile.query[lane]];
-    const float limit = state.limit.load(std::memory_order_relaxed);
-    tile.slope[lane] = kappa(state.norms, rho);
+    const std::uint32_t query = tile.query[lane];
+    const QueryNorms& norms = pool_.norms(query);
+    const float limit = pool_.limit(query);
+    tile.slope[lane] = kappa(norms, rho);
     tile.kappa[lane] = static_cast<float>(tile.slope[lane]);
-    tile.t[lane] = discard_offset(state.norms, limit, corpus_.inner_product);
+    tile.t[lane] = discard_offset(norms, limit, corpus_.inner_product);
     tile.open |= limit == infinity;
+    // The candidates of thousands of queries do not fit the caches: fetch them while the rows are scanned.
+    pool_.prefetch_candidates(query);
   }
 }
 
@@ -356,24 +309,19 @@ void ScanJob::open_thresholds(const Slice& slice, Tile& tile, Workspace& work,
   if (!(norm < largest_norm)) return;
   tile.open = false;
   for (std::size_t lane = 0; lane < tile.count; ++lane) {
-    QueryState& state = states_[tile.query[lane]];
-    if (state.limit.load(std::memory_order_relaxed) != infinity) continue;
-    if (tile.row_limit[lane] < slice.list_position + slice.rows() || !(state.norms.norm < largest_norm)) {
+    const std::uint32_t query = tile.query[lane];
+    const QueryNorms& norms = pool_.norms(query);
+    if (pool_.limit(query) != infinity) continue;
+    if (tile.row_limit[lane] < slice.list_position + slice.rows() || !(norms.norm < largest_norm)) {
       tile.open = true;
       continue;
     }
     const std::size_t groups = maxima(lane, work.column);
     std::nth_element(work.column, work.column + (k_ - 1), work.column + groups, std::greater<>());
-    const float limit = opening_limit(state.norms, work.column[k_ - 1], static_cast<double>(norm), tile.slope[lane],
-                                      corpus_.inner_product);
-    lower_limit(state, limit);
-    tile.t[lane] = discard_offset(state.norms, limit, corpus_.inner_product);
-  }
-}
-
-void ScanJob::lower_limit(QueryState& state, float limit) noexcept {
-  float seen = state.limit.load(std::memory_order_relaxed);
-  while (limit < seen && !state.limit.compare_exchange_weak(seen, limit, std::memory_order_relaxed)) {
+    const float limit =
+        opening_limit(norms, work.column[k_ - 1], static_cast<double>(norm), tile.slope[lane], corpus_.inner_product);
+    pool_.lower_limit(query, limit);
+    tile.t[lane] = discard_offset(norms, limit, corpus_.inner_product);
   }
 }
 
@@ -382,178 +330,23 @@ void ScanJob::collect(Tile& tile, std::size_t found, const Slice& slice, std::si
   for (std::size_t i = 0; i < found; ++i) {
     const std::size_t lane = work.tags[i] % max_tile, row = work.tags[i] / max_tile;
     if (slice.list_position + first + row >= tile.row_limit[lane]) continue;
-    if (work.lane_count[lane] == 0) prefetch(tile.query[lane]);
-    const ScoreBounds bounds = score_bounds(states_[tile.query[lane]].norms, work.dots[i],
-                                            slice.segment.planes.norms[slice.begin + first + row],
-                                            static_cast<double>(work.block_norms[(first + row) / scan_block_rows]),
-                                            tile.slope[lane], corpus_.inner_product);
+    const ScoreBounds bounds =
+        score_bounds(pool_.norms(tile.query[lane]), work.dots[i], slice.segment.planes.norms[slice.begin + first + row],
+                     static_cast<double>(work.block_norms[(first + row) / scan_block_rows]), tile.slope[lane],
+                     corpus_.inner_product);
     work.lane_candidates[lane * lane_stride + work.lane_count[lane]++] = {
         bounds.lower, bounds.upper, slice.segment_start + slice.begin + first + row};
   }
   const bool was_open = tile.open;
   tile.open = false;
   for (std::size_t lane = 0; lane < tile.count; ++lane) {
-    const QueryState& state = states_[tile.query[lane]];
+    const std::uint32_t query = tile.query[lane];
     if (work.lane_count[lane] > 0) {
-      add(tile.query[lane], work.lane_candidates.data() + lane * lane_stride, work.lane_count[lane], work.stats);
-      tile.t[lane] = discard_offset(state.norms, state.limit.load(std::memory_order_relaxed), corpus_.inner_product);
+      pool_.add(query, work.lane_candidates.data() + lane * lane_stride, work.lane_count[lane], work.stats);
+      tile.t[lane] = discard_offset(pool_.norms(query), pool_.limit(query), corpus_.inner_product);
     }
-    tile.open |= was_open && state.limit.load(std::memory_order_relaxed) == infinity;
+    tile.open |= was_open && pool_.limit(query) == infinity;
   }
-}
-
-void ScanJob::prefetch(std::uint32_t query) const noexcept {
-  if (k_ == 0) return;
-  // The states of thousands of queries do not fit the caches: fetch what add() will touch while other lanes are
-  // handled.
-  __builtin_prefetch(heaps_.data() + query * k_, 1);
-  __builtin_prefetch(pool_.data() + query * capacity_ + states_[query].count, 1);
-}
-
-void ScanJob::add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats) {
-  QueryState& state = states_[query];
-  const SpinGuard guard(state.locked);
-  if (k_ == 0) {
-    state.hits.insert(state.hits.end(), candidates, candidates + count);
-    return;
-  }
-  Candidate* pool = pool_.data() + query * capacity_;
-  float* heap = heaps_.data() + query * k_;
-  float limit = state.limit.load(std::memory_order_relaxed);
-  for (std::size_t i = 0; i < count; ++i) {
-    const Candidate& candidate = candidates[i];
-    if (candidate.lower > limit) continue;
-    if (state.count == capacity_) {
-      make_room(state, pool, query, stats);
-      limit = state.limit.load(std::memory_order_relaxed);
-      if (candidate.lower > limit) continue;
-    }
-    pool[state.count++] = candidate;
-    if (state.heap_size < k_) {
-      heap[state.heap_size++] = candidate.upper;
-      if (state.heap_size < k_) continue;
-      std::make_heap(heap, heap + k_);
-    } else if (candidate.upper < heap[0]) {
-      replace_largest(heap, k_, candidate.upper);
-    } else {
-      continue;
-    }
-    lower_limit(state, heap[0]);
-    limit = std::min(limit, heap[0]);
-  }
-}
-
-void ScanJob::make_room(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats) {
-  std::size_t left = drop_above(candidates, state.count, state.limit.load(std::memory_order_relaxed));
-  if (left > capacity_ - capacity_ / 8) {
-    // The bounds do not tell the rows apart: decide canonically, and keep k.
-    refine(query, candidates, left, stats);
-    std::nth_element(candidates, candidates + (k_ - 1), candidates + left,
-                     [this](const Candidate& a, const Candidate& b) {
-                       return a.lower != b.lower ? a.lower < b.lower : id_of(a.position()) < id_of(b.position());
-                     });
-    left = k_;
-    float* heap = heaps_.data() + query * k_;
-    for (std::size_t i = 0; i < k_; ++i) heap[i] = candidates[i].upper;
-    std::make_heap(heap, heap + k_);
-    lower_limit(state, heap[0]);
-  }
-  state.count = static_cast<std::uint32_t>(left);
-}
-
-std::size_t ScanJob::segment_of(std::uint64_t position) const noexcept {
-  return static_cast<std::size_t>(std::upper_bound(segment_start_.begin(), segment_start_.end(), position) -
-                                  segment_start_.begin()) -
-         1;
-}
-
-idx_t ScanJob::id_of(std::uint64_t position) const noexcept {
-  const std::size_t s = segment_of(position);
-  const auto& ids = corpus_.segments[s].ids;
-  return ids.empty() ? static_cast<idx_t>(position) : ids[position - segment_start_[s]];
-}
-
-void ScanJob::refine(std::uint32_t query, Candidate* candidates, std::size_t count, SearchStats& stats) {
-  constexpr std::size_t batch = 64;
-  std::uint64_t rows[batch];
-  float values[batch];
-  Candidate* wanted[batch];
-  // Rows of one segment stay together; with several, order by position.
-  if (corpus_.segments.size() > 1) {
-    std::sort(candidates, candidates + count,
-              [](const Candidate& a, const Candidate& b) { return a.position() < b.position(); });
-  }
-  const auto flush = [&](std::size_t segment, std::size_t n) {
-    const auto& planes = corpus_.segments[segment].planes;
-    const RefineArgs args{request_.queries.row(first_ + query),
-                          planes.hi.data(),
-                          planes.lo.empty() ? nullptr : planes.lo.data(),
-                          corpus_.dim,
-                          rows,
-                          n,
-                          values};
-    (corpus_.inner_product ? kernels_.rows->refine_ip : kernels_.rows->refine_l2)(&args);
-    for (std::size_t i = 0; i < n; ++i) {
-      wanted[i]->lower = wanted[i]->upper = corpus_.inner_product ? -values[i] : values[i];
-      wanted[i]->row |= Candidate::exact_bit;
-    }
-    stats.rows_refined += n;
-  };
-  std::size_t n = 0, current = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (candidates[i].exact()) continue;
-    const std::uint64_t position = candidates[i].position();
-    const std::size_t segment = corpus_.segments.size() == 1 ? 0 : segment_of(position);
-    if (n == batch || (n > 0 && segment != current)) {
-      flush(current, n);
-      n = 0;
-    }
-    current = segment;
-    rows[n] = position - segment_start_[segment];
-    wanted[n++] = &candidates[i];
-  }
-  if (n > 0) flush(current, n);
-}
-
-void ScanJob::finish(std::size_t q, std::vector<Hit>& hits, SearchStats& stats) {
-  QueryState& state = states_[q];
-  const auto query = static_cast<std::uint32_t>(q);
-  Candidate* candidates = k_ == 0 ? state.hits.data() : pool_.data() + q * capacity_;
-  std::size_t count = k_ == 0 ? state.hits.size() : state.count;
-  if (k_ != 0) count = drop_above(candidates, count, state.limit.load(std::memory_order_relaxed));
-  refine(query, candidates, count, stats);
-  hits.clear();
-  for (std::size_t i = 0; i < count; ++i) {
-    if (k_ == 0 && !(candidates[i].lower < fixed_limit_)) continue;
-    hits.push_back({candidates[i].lower, id_of(candidates[i].position())});
-  }
-  std::sort(hits.begin(), hits.end());
-  if (k_ != 0 && hits.size() > k_) hits.resize(k_);
-}
-
-void ScanJob::finish_set(std::size_t q, std::vector<Hit>& hits, SearchStats& stats) {
-  QueryState& state = states_[q];
-  const auto query = static_cast<std::uint32_t>(q);
-  Candidate* candidates = pool_.data() + q * capacity_;
-  std::size_t count = drop_above(candidates, state.count, state.limit.load(std::memory_order_relaxed));
-  hits.clear();
-  if (count > k_) {
-    const auto by_lower = [](const Candidate& a, const Candidate& b) { return a.lower < b.lower; };
-    std::nth_element(candidates, candidates + k_, candidates + count, by_lower);
-    const float outside = candidates[k_].lower;
-    // Fewer than k rows can be better than one whose upper bound lies below the (k+1)-th lower bound: it belongs to the
-    // set.
-    Candidate* doubtful =
-        std::partition(candidates, candidates + count, [&](const Candidate& c) { return c.upper < outside; });
-    const auto certain = static_cast<std::size_t>(doubtful - candidates);
-    refine(query, doubtful, count - certain, stats);
-    std::nth_element(doubtful, candidates + k_, candidates + count, [this](const Candidate& a, const Candidate& b) {
-      return a.lower != b.lower ? a.lower < b.lower : id_of(a.position()) < id_of(b.position());
-    });
-    count = k_;
-  }
-  for (std::size_t i = 0; i < count; ++i) hits.push_back({candidates[i].lower, id_of(candidates[i].position())});
-  std::sort(hits.begin(), hits.end());
 }
 
 }  // namespace ivf::detail::cpu

@@ -3,18 +3,16 @@
 /// One batch of queries against a corpus: per-query candidates and thresholds shared by the threads, and the scan of a
 /// task.
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
 #include "backends/backend.h"
-#include "backends/cpu/bounds.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/query_pool.h"
 #include "backends/cpu/workspace.h"
 #include "buffer.h"
 #include "search/plan.h"
-#include "topk/candidates.h"
 
 namespace ivf::detail::cpu {
 
@@ -28,14 +26,10 @@ class ScanJob {
   /// Bytes a query takes in a job, for splitting batches.
   static std::size_t bytes_per_query(const Kernels& kernels, std::size_t d, std::size_t k) noexcept;
 
-  std::size_t queries() const noexcept { return states_.size(); }
+  /// Its queries and what was found for them.
+  QueryPool& pool() noexcept { return pool_; }
   /// Scans everything that the request asks for.
   void run(SearchMode mode, SearchStats& stats);
-  /// Re-computes what is left of query q and returns it sorted, at most k. One thread a query.
-  void finish(std::size_t q, std::vector<Hit>& hits, SearchStats& stats);
-  /// The same k rows in the order of their scores' lower bounds, which stand for the scores; re-computes only rows in
-  /// doubt.
-  void finish_set(std::size_t q, std::vector<Hit>& hits, SearchStats& stats);
 
  private:
   /// Rows [begin, end) of a segment, which belong to one list.
@@ -47,16 +41,6 @@ class ScanJob {
     double rho;                   ///< Bound of the rows' relative residuals.
     std::size_t rows() const noexcept { return end - begin; }
   };
-  struct alignas(64) QueryState {
-    std::atomic<float> limit;  ///< Scores above it cannot be results.
-    std::atomic<bool> locked{false};
-    std::uint32_t count = 0;      ///< Candidates kept.
-    std::uint32_t heap_size = 0;  ///< Upper bounds in the heap: the k smallest so far.
-    QueryNorms norms;
-    std::vector<Candidate> hits;  ///< Range search only; a top-k keeps its candidates in pool_.
-  };
-
-  void prepare(std::size_t q);
   void run_csr(SearchStats& stats);
   void run_matrix(SearchStats& stats);
   /// Rows of a task at most, when `rows` are to be scanned in all; `least_bytes` of them are worth a task.
@@ -74,11 +58,6 @@ class ScanJob {
                        const std::function<std::size_t(std::size_t lane, float* column)>& maxima);
   /// Survivors whose rows count from row `first` of the slice.
   void collect(Tile& tile, std::size_t found, const Slice& slice, std::size_t first, Workspace& work);
-  static void lower_limit(QueryState& state, float limit) noexcept;
-  void prefetch(std::uint32_t query) const noexcept;
-  void add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats);
-  void make_room(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats);
-  void refine(std::uint32_t query, Candidate* candidates, std::size_t count, SearchStats& stats);
   /// Rows of the next step: while a threshold is open, as many as were seen before, so that each doubling of the rows
   /// keeps about k candidates more.
   static std::size_t opening_step(std::size_t row, std::size_t rows, bool opening, bool still_open) noexcept {
@@ -86,8 +65,6 @@ class ScanJob {
     return std::min(rows - row, opening ? std::max(first_look, still_open ? 0 : row) : rows);
   }
   bool pruned(std::uint32_t query, std::uint32_t rank, std::uint32_t list) const noexcept;
-  idx_t id_of(std::uint64_t position) const noexcept;
-  std::size_t segment_of(std::uint64_t position) const noexcept;
   std::size_t ranks() const noexcept {
     return request_.probes.lists == nullptr ? corpus_.nlist : request_.probes.nprobe;
   }
@@ -98,11 +75,7 @@ class ScanJob {
   const Corpus& corpus_;
   std::size_t first_;  ///< Of the request's queries.
   std::size_t k_;
-  float fixed_limit_;
-  std::size_t capacity_;  ///< Candidates a query keeps before the hopeless ones are dropped.
-  std::vector<QueryState> states_;
-  Buffer<Candidate> pool_;
-  Buffer<float> heaps_;  ///< k a query: a max-heap of its smallest upper bounds.
+  QueryPool pool_;
   Buffer<char> prepared_;
   std::size_t prepared_stride_;
   std::vector<std::uint64_t> segment_start_;  ///< Of each segment, in positions over all of them.
