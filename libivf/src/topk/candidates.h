@@ -10,6 +10,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "ivf/types.hpp"
 
@@ -26,17 +29,56 @@ struct Candidate {
   std::uint64_t position() const noexcept { return row & ~exact_bit; }
 };
 
-/// Replaces the largest of a max-heap of n values by a smaller one.
-inline void replace_largest(float* heap, std::size_t n, float value) noexcept {
-  std::size_t hole = 0;
-  for (std::size_t child = 1; child < n; child = 2 * hole + 1) {
-    if (child + 1 < n && heap[child + 1] > heap[child]) ++child;
-    if (!(heap[child] > value)) break;
-    heap[hole] = heap[child];
-    hole = child;
+/// The k smallest of the numbers that were pushed, of which only the largest is asked for. Storage is the caller's: k
+/// floats. Few are kept sorted, for insertion beats a heap whose comparisons cannot be predicted; many in a max-heap.
+class Smallest {
+ public:
+  static constexpr std::size_t sorted_k = 32;
+
+  Smallest(float* values, std::size_t k, std::uint32_t& size) noexcept : values_(values), k_(k), size_(size) {}
+
+  bool full() const noexcept { return size_ == k_; }
+  /// The k-th smallest number. Only when full().
+  float kth() const noexcept { return k_ <= sorted_k ? values_[k_ - 1] : values_[0]; }
+
+  void push(float value) noexcept {
+    if (k_ <= sorted_k) {
+      insert(value);
+    } else if (size_ < k_) {
+      values_[size_++] = value;
+      std::push_heap(values_, values_ + size_);
+    } else if (value < values_[0]) {
+      replace_largest(value);
+    }
   }
-  heap[hole] = value;
-}
+
+ private:
+  void insert(float value) noexcept {
+    if (size_ == k_) {
+      if (!(value < values_[k_ - 1])) return;
+    } else {
+      ++size_;
+    }
+    std::size_t i = size_ - 1;
+    for (; i > 0 && values_[i - 1] > value; --i) values_[i] = values_[i - 1];
+    values_[i] = value;
+  }
+
+  void replace_largest(float value) noexcept {
+    std::size_t hole = 0;
+    for (std::size_t child = 1; child < k_; child = 2 * hole + 1) {
+      if (child + 1 < k_ && values_[child + 1] > values_[child]) ++child;
+      if (!(values_[child] > value)) break;
+      values_[hole] = values_[child];
+      hole = child;
+    }
+    values_[hole] = value;
+  }
+
+  float* values_;
+  std::size_t k_;
+  std::uint32_t& size_;
+};
 
 /// Removes the candidates that cannot be among the best; returns how many are left.
 inline std::size_t drop_above(Candidate* candidates, std::size_t n, float limit) {
@@ -52,5 +94,30 @@ struct Hit {
     return a.score != b.score ? a.score < b.score : a.id < b.id;
   }
 };
+
+/// Sorts values[i], i < n, whose keys are keys[i]; equal keys stay in their order. Few are placed by counting how many
+/// are smaller, which takes no branch that cannot be predicted.
+template <class T>
+void sort_by_keys(float* keys, T* values, std::size_t n) {
+  constexpr std::size_t counted = 64;
+  if (n > counted) {
+    std::vector<std::pair<float, T>> pairs(n);
+    for (std::size_t i = 0; i < n; ++i) pairs[i] = {keys[i], values[i]};
+    std::stable_sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (std::size_t i = 0; i < n; ++i) std::tie(keys[i], values[i]) = pairs[i];
+    return;
+  }
+  float old_keys[counted];
+  T old_values[counted];
+  std::copy_n(keys, n, old_keys);
+  std::copy_n(values, n, old_values);
+  for (std::size_t i = 0; i < n; ++i) {
+    int place = 0;
+    for (std::size_t j = 0; j < i; ++j) place += old_keys[j] <= old_keys[i];
+    for (std::size_t j = i + 1; j < n; ++j) place += old_keys[j] < old_keys[i];
+    keys[place] = old_keys[i];
+    values[place] = old_values[i];
+  }
+}
 
 }  // namespace ivf::detail

@@ -21,7 +21,7 @@ constexpr size_t scan_rows_max = 1024;
 constexpr size_t few_queries = 8;
 
 /// Rows of a group whose best product sets a first threshold.
-constexpr size_t maxima_rows = 8;
+constexpr size_t maxima_rows = 4;
 
 /// Queries of one tile against contiguous rows. A survivor is a (row, query) whose approximate dot product D is not
 /// provably too small:  !(D < half_norms[row] + t[query] - kappa[query] * block_norms[row / 32] - block_slops[row /
@@ -68,6 +68,9 @@ struct RowKernels {
   void (*residual)(const float* x, size_t d, double* residual, double* norm);
   void (*refine_l2)(const RefineArgs*);
   void (*refine_ip)(const RefineArgs*);
+  /// For each of `lanes` (1 .. max_tile) columns of `count` values, values[i * stride + lane], a number that at least k
+  /// of them reach, close below the k-th largest. 1 <= k <= count. Not the same at every level: for thresholds only.
+  void (*kth_largest)(const float* values, size_t count, size_t stride, size_t lanes, size_t k, float* bound);
 };
 
 /// The filter: approximate dot products in the fastest arithmetic of the level. The survivors differ between levels.

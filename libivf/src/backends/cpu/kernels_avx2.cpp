@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/kth_largest.h"
 
 namespace ivf::detail::cpu {
 namespace {
@@ -293,7 +294,7 @@ void maxima(const ScanArgs* args, float* largest) {
 
 }  // namespace
 
-const RowKernels rows_avx2 = {split, join, self_dot, residual, refine<false>, refine<true>};
+const RowKernels rows_avx2 = {split, join, self_dot, residual, refine<false>, refine<true>, kth_largest};
 const ScanKernels scan_avx2 = {tile,  false,  prepared_bytes, prepare, packed_bytes, staged_bytes,
                                stage, direct, pack,           scan,    maxima};
 

@@ -9,6 +9,7 @@
 #include "backends/cpu/avx512_blocks.h"
 #include "backends/cpu/avx512_select.h"
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/kth_largest.h"
 
 namespace ivf::detail::cpu {
 namespace {
@@ -214,7 +215,7 @@ struct Avx512 {
 
 }  // namespace
 
-const RowKernels rows_avx512 = {split, join, self_dot, residual, refine<false>, refine<true>};
+const RowKernels rows_avx512 = {split, join, self_dot, residual, refine<false>, refine<true>, kth_largest};
 const ScanKernels scan_avx512 = {tile,
                                  false,
                                  prepared_bytes,

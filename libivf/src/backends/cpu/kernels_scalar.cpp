@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/kth_largest.h"
 
 namespace ivf::detail::cpu {
 namespace {
@@ -128,7 +129,7 @@ size_t scan(const ScanArgs* args) {
 
 }  // namespace
 
-const RowKernels rows_scalar = {split, join, self_dot, residual, refine<false>, refine<true>};
+const RowKernels rows_scalar = {split, join, self_dot, residual, refine<false>, refine<true>, kth_largest};
 const ScanKernels scan_scalar = {tile,  false,  prepared_bytes, prepare, packed_bytes, staged_bytes,
                                  stage, direct, pack,           scan,    maxima};
 

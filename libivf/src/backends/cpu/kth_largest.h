@@ -10,8 +10,7 @@
 namespace ivf::detail::cpu {
 namespace {
 
-/// For each of `lanes` columns of `count` values (values[i * stride + lane]) a number that at least k of the column's
-/// values reach, at most a few thousandths of their range below the k-th largest. 1 <= k <= count.
+/// RowKernels::kth_largest. The bound lies at most a few thousandths of the column's range below the k-th largest.
 inline void kth_largest(const float* values, size_t count, size_t stride, size_t lanes, size_t k, float* bound) {
   constexpr int steps = 9;
   // Bisection: `low` is always reached by k values, `high` bounds the k-th largest from above.

@@ -15,11 +15,17 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::size_t line_bytes = 64;
 
-std::size_t candidate_capacity(std::size_t k) { return k + std::max<std::size_t>(k, 32); }
+std::size_t candidate_capacity(std::size_t k) { return k + std::max<std::size_t>(k, 64); }
 
 void fetch(const void* begin, std::size_t bytes) {
   const char* at = static_cast<const char*>(begin);
   for (std::size_t b = 0; b < bytes; b += line_bytes) __builtin_prefetch(at + b);
+}
+
+/// Keys to sort by, kept by each thread.
+std::vector<float>& scratch_keys() {
+  thread_local std::vector<float> keys;
+  return keys;
 }
 
 /// Holds a query's lock: a few dozen instructions, so spinning is right.
@@ -56,7 +62,7 @@ QueryPool::QueryPool(const Kernels& kernels, const ScanRequest& request, std::si
       states_(last - first) {
   if (k_ > 0) {
     pool_ = Buffer<Candidate>(states_.size() * capacity_);
-    heaps_ = Buffer<float>(states_.size() * k_);
+    best_ = Buffer<float>(states_.size() * k_);
   } else {
     everything_.resize(states_.size());
   }
@@ -90,9 +96,9 @@ void QueryPool::prepare(std::size_t query) {
                         &value};
   (corpus_.inner_product ? kernels_.rows->refine_ip : kernels_.rows->refine_l2)(&args);
   // The row itself passes this threshold when the scan meets it.
-  heaps_[query] = corpus_.inner_product ? -value : value;
-  state.heap_size = 1;
-  state.limit.store(heaps_[query], std::memory_order_relaxed);
+  best_[query] = corpus_.inner_product ? -value : value;
+  state.best_size = 1;
+  state.limit.store(best_[query], std::memory_order_relaxed);
 }
 
 void QueryPool::lower_locked(QueryState& state, float limit) noexcept {
@@ -107,10 +113,10 @@ void QueryPool::lower_limit(std::size_t query, float limit) noexcept {
 void QueryPool::prefetch_candidates(std::size_t query) const noexcept {
   if (k_ == 0) return;
   __builtin_prefetch(pool_.data() + query * capacity_ + states_[query].count, 1);
-  // The top of the heap; the rest of a large one is reached along one path only.
-  const char* heap = reinterpret_cast<const char*>(heaps_.data() + query * k_);
-  __builtin_prefetch(heap, 1);
-  __builtin_prefetch(heap + line_bytes, 1);
+  // Of a large heap the top; the rest is reached along one path only.
+  const char* best = reinterpret_cast<const char*>(best_.data() + query * k_);
+  __builtin_prefetch(best, 1);
+  __builtin_prefetch(best + line_bytes, 1);
 }
 
 void QueryPool::add(std::uint32_t query, const Candidate* candidates, std::size_t count, SearchStats& stats) {
@@ -121,7 +127,7 @@ void QueryPool::add(std::uint32_t query, const Candidate* candidates, std::size_
     return;
   }
   Candidate* pool = pool_.data() + query * capacity_;
-  float* heap = heaps_.data() + query * k_;
+  Smallest best(best_.data() + query * k_, k_, state.best_size);
   float limit = state.limit.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < count; ++i) {
     const Candidate& candidate = candidates[i];
@@ -132,23 +138,15 @@ void QueryPool::add(std::uint32_t query, const Candidate* candidates, std::size_
       if (candidate.lower > limit) continue;
     }
     pool[state.count++] = candidate;
-    if (state.heap_size < k_) {
-      heap[state.heap_size++] = candidate.upper;
-      if (state.heap_size < k_) continue;
-      std::make_heap(heap, heap + k_);
-    } else if (candidate.upper < heap[0]) {
-      replace_largest(heap, k_, candidate.upper);
-    } else {
-      continue;
-    }
-    limit = std::min(limit, heap[0]);
+    best.push(candidate.upper);
+    if (best.full()) limit = std::min(limit, best.kth());
   }
   lower_locked(state, limit);
 }
 
 void QueryPool::make_room(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats) {
-  float* heap = heaps_.data() + query * k_;
-  if (state.heap_size == k_) lower_locked(state, heap[0]);
+  Smallest best(best_.data() + query * k_, k_, state.best_size);
+  if (best.full()) lower_locked(state, best.kth());
   std::size_t left = drop_above(candidates, state.count, state.limit.load(std::memory_order_relaxed));
   if (left > capacity_ - capacity_ / 8) {
     // The bounds do not tell the rows apart: decide canonically, and keep k.
@@ -158,9 +156,9 @@ void QueryPool::make_room(QueryState& state, Candidate* candidates, std::uint32_
                        return a.lower != b.lower ? a.lower < b.lower : id_of(a.position()) < id_of(b.position());
                      });
     left = k_;
-    for (std::size_t i = 0; i < k_; ++i) heap[i] = candidates[i].upper;
-    std::make_heap(heap, heap + k_);
-    lower_locked(state, heap[0]);
+    state.best_size = 0;
+    for (std::size_t i = 0; i < k_; ++i) best.push(candidates[i].upper);
+    lower_locked(state, best.kth());
   }
   state.count = static_cast<std::uint32_t>(left);
 }
@@ -245,26 +243,47 @@ void QueryPool::prefetch_rows(std::size_t query) const noexcept {
   }
 }
 
+void QueryPool::sort_hits(const Candidate* candidates, std::size_t count, std::vector<Hit>& hits) const {
+  hits.resize(count);
+  std::vector<float>& keys = scratch_keys();
+  keys.resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    keys[i] = candidates[i].lower;
+    hits[i] = {candidates[i].lower, id_of(candidates[i].position())};
+  }
+  sort_by_keys(keys.data(), hits.data(), count);
+  // Equal scores are in the order of their ids.
+  for (std::size_t i = 1; i < count; ++i) {
+    if (keys[i] != keys[i - 1]) continue;
+    std::size_t end = i + 1;
+    while (end < count && keys[end] == keys[i]) ++end;
+    std::sort(hits.begin() + static_cast<std::ptrdiff_t>(i - 1), hits.begin() + static_cast<std::ptrdiff_t>(end));
+    i = end;
+  }
+}
+
 void QueryPool::finish(std::size_t query, std::vector<Hit>& hits, SearchStats& stats) {
   Candidate* candidates = candidates_of(query);
-  const std::size_t count = k_ == 0 ? everything_[query].size() : states_[query].count;
+  std::size_t count = k_ == 0 ? everything_[query].size() : states_[query].count;
   refine(query, candidates, count, stats);
-  hits.clear();
-  for (std::size_t i = 0; i < count; ++i) {
-    if (k_ == 0 && !(candidates[i].lower < fixed_limit_)) continue;
-    hits.push_back({candidates[i].lower, id_of(candidates[i].position())});
+  if (k_ == 0) {
+    const float limit = fixed_limit_;
+    count = static_cast<std::size_t>(
+        std::remove_if(candidates, candidates + count, [limit](const Candidate& c) { return !(c.lower < limit); }) -
+        candidates);
   }
-  std::sort(hits.begin(), hits.end());
+  sort_hits(candidates, count, hits);
   if (k_ != 0 && hits.size() > k_) hits.resize(k_);
 }
 
 void QueryPool::finish_set(std::size_t query, std::vector<Hit>& hits, SearchStats& stats) {
   Candidate* candidates = candidates_of(query);
   std::size_t count = states_[query].count;
-  hits.clear();
   if (count > k_) {
-    const auto by_lower = [](const Candidate& a, const Candidate& b) { return a.lower < b.lower; };
-    std::nth_element(candidates, candidates + k_, candidates + count, by_lower);
+    std::vector<float>& keys = scratch_keys();
+    keys.resize(count);
+    for (std::size_t i = 0; i < count; ++i) keys[i] = candidates[i].lower;
+    sort_by_keys(keys.data(), candidates, count);
     const float outside = candidates[k_].lower;
     // Fewer than k rows can be better than one whose upper bound lies below the (k+1)-th lower bound: it belongs to the
     // set.
@@ -277,8 +296,7 @@ void QueryPool::finish_set(std::size_t query, std::vector<Hit>& hits, SearchStat
     });
     count = k_;
   }
-  for (std::size_t i = 0; i < count; ++i) hits.push_back({candidates[i].lower, id_of(candidates[i].position())});
-  std::sort(hits.begin(), hits.end());
+  sort_hits(candidates, count, hits);
 }
 
 }  // namespace ivf::detail::cpu

@@ -52,7 +52,7 @@ class QueryPool {
     std::atomic<float> limit;
     std::atomic<bool> locked{false};
     std::uint32_t count = 0;      ///< Candidates kept.
-    std::uint32_t heap_size = 0;  ///< Upper bounds in the heap: the k smallest so far.
+    std::uint32_t best_size = 0;  ///< Upper bounds in best_: the k smallest so far.
     QueryNorms norms;
   };
 
@@ -60,6 +60,8 @@ class QueryPool {
   static void lower_locked(QueryState& state, float limit) noexcept;
   void make_room(QueryState& state, Candidate* candidates, std::uint32_t query, SearchStats& stats);
   void refine(std::size_t query, Candidate* candidates, std::size_t count, SearchStats& stats);
+  /// The candidates in the order of results.
+  void sort_hits(const Candidate* candidates, std::size_t count, std::vector<Hit>& hits) const;
   Candidate* candidates_of(std::size_t query) noexcept {
     return k_ == 0 ? everything_[query].data() : pool_.data() + query * capacity_;
   }
@@ -75,7 +77,7 @@ class QueryPool {
   std::size_t capacity_;  ///< Candidates a query keeps before the hopeless ones are dropped.
   std::vector<QueryState> states_;
   Buffer<Candidate> pool_;
-  Buffer<float> heaps_;                             ///< k a query: a max-heap of its smallest upper bounds.
+  Buffer<float> best_;                              ///< k a query: see Smallest.
   std::vector<std::vector<Candidate>> everything_;  ///< Of a range search.
   std::vector<std::uint64_t> segment_start_;        ///< Of each segment, in positions over all of them.
 };

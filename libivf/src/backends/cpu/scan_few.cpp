@@ -1,6 +1,9 @@
 // A slice of a list against few queries: products of all rows first, then the comparison, so that a query without a
 // threshold gets one from products that are there already.
 
+#include <algorithm>
+#include <functional>
+
 #include "backends/cpu/scan_job.h"
 
 namespace ivf::detail::cpu {
@@ -32,8 +35,10 @@ void ScanJob::scan_few(const Slice& slice, Workspace& work) {
   const ScanArgs all = scan_args(0, rows);
   work.few->multiply(&all, products);
   if (tile.open && k_ != 0 && rows / maxima_rows >= k_) {
-    open_thresholds(slice, tile, work, [&](std::size_t lane, float* column) {
-      return work.few->maxima(&all, products + lane * scan_rows_max, column);
+    open_thresholds(slice, tile, work, [&](std::size_t lane) {
+      const std::size_t groups = work.few->maxima(&all, products + lane * scan_rows_max, work.column);
+      std::nth_element(work.column, work.column + (k_ - 1), work.column + groups, std::greater<>());
+      return work.column[k_ - 1];
     });
   }
   const bool opening = tile.open;

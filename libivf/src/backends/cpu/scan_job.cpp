@@ -283,10 +283,9 @@ void ScanJob::scan_slice(const Slice& slice, Workspace& work) {
       const std::size_t groups = (rows + maxima_rows - 1) / maxima_rows;
       const ScanArgs args = scan_args(0, rows);
       kernels_.scan->maxima(&args, work.maxima.data());
-      open_thresholds(slice, tile, work, [&](std::size_t lane, float* column) {
-        for (std::size_t g = 0; g < groups; ++g) column[g] = work.maxima[g * kernels_.scan->tile + lane];
-        return groups;
-      });
+      float kth[max_tile];
+      kernels_.rows->kth_largest(work.maxima.data(), groups, kernels_.scan->tile, tile.count, k_, kth);
+      open_thresholds(slice, tile, work, [&](std::size_t lane) { return kth[lane]; });
     }
     const bool opening = tile.open;
     std::size_t row = 0;
@@ -301,7 +300,7 @@ void ScanJob::scan_slice(const Slice& slice, Workspace& work) {
 }
 
 void ScanJob::open_thresholds(const Slice& slice, Tile& tile, Workspace& work,
-                              const std::function<std::size_t(std::size_t lane, float* column)>& maxima) {
+                              const std::function<float(std::size_t lane)>& kth_largest) {
   // Rows of different groups are different rows: at least k of them are as good as the k-th best of the groups' best.
   float norm = 0;
   for (std::size_t block = 0; block * scan_block_rows < slice.rows(); ++block)
@@ -316,10 +315,8 @@ void ScanJob::open_thresholds(const Slice& slice, Tile& tile, Workspace& work,
       tile.open = true;
       continue;
     }
-    const std::size_t groups = maxima(lane, work.column);
-    std::nth_element(work.column, work.column + (k_ - 1), work.column + groups, std::greater<>());
     const float limit =
-        opening_limit(norms, work.column[k_ - 1], static_cast<double>(norm), tile.slope[lane], corpus_.inner_product);
+        opening_limit(norms, kth_largest(lane), static_cast<double>(norm), tile.slope[lane], corpus_.inner_product);
     pool_.lower_limit(query, limit);
     tile.t[lane] = discard_offset(norms, limit, corpus_.inner_product);
   }

@@ -52,10 +52,10 @@ class ScanJob {
   void scan_few(const Slice& slice, Workspace& work);
   void describe_rows(const Slice& slice, Workspace& work) const noexcept;
   void set_thresholds(Tile& tile, double rho) const noexcept;
-  /// Sets first thresholds of a tile's queries from maxima(lane, column), the largest products of at least k groups of
-  /// the slice's rows.
+  /// Sets first thresholds of a tile's queries: kth_largest(lane) is reached by the best products of at least k groups
+  /// of the slice's rows.
   void open_thresholds(const Slice& slice, Tile& tile, Workspace& work,
-                       const std::function<std::size_t(std::size_t lane, float* column)>& maxima);
+                       const std::function<float(std::size_t lane)>& kth_largest);
   /// Survivors whose rows count from row `first` of the slice.
   void collect(Tile& tile, std::size_t found, const Slice& slice, std::size_t first, Workspace& work);
   /// Rows of the next step: while a threshold is open, as many as were seen before, so that each doubling of the rows
