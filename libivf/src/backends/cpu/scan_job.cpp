@@ -190,6 +190,7 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
     ++work.tile_count;
   }
   if (work.tile_count == 0) return;
+  if (work.few != nullptr) plan_abandoning(work);
 
   std::uint64_t position = 0;  // In the list, of the segment's first row.
   for (std::size_t s = 0; s < corpus_.segments.size() && position < last_row; ++s) {
@@ -198,11 +199,11 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
     const std::uint64_t from = std::max(position, task.first_row), to = std::min(position + size, last_row);
     if (from < to) {
       const double rho = segment.residuals.empty() ? 0x1p-8 : static_cast<double>(segment.residuals[task.list]);
-      const std::size_t slice_rows = work.few != nullptr ? scan_rows_max : work.slice_rows;
-      for (std::uint64_t row = from; row < to; row += slice_rows) {
-        const std::uint64_t stop = std::min<std::uint64_t>(row + slice_rows, to);
+      for (std::uint64_t row = from; row < to;) {
+        const std::uint64_t stop = std::min<std::uint64_t>(row + slice_rows(work), to);
         const Slice slice{segment, segment_start_[s], begin + (row - position), begin + (stop - position), row, rho};
         work.few != nullptr ? scan_few(slice, work) : scan_slice(slice, work);
+        row = stop;
       }
     }
     position += size;
