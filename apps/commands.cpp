@@ -15,6 +15,8 @@ std::unique_ptr<Command> make_bench();
 std::unique_ptr<Command> make_sweep_nq();
 std::unique_ptr<Command> make_sweep_maxcodes();
 std::unique_ptr<Command> make_sweep_nprobe();
+std::unique_ptr<Command> make_compare();
+std::unique_ptr<Command> make_dump_env();
 
 std::span<const CommandEntry> command_table() {
   static constexpr CommandEntry table[] = {
@@ -31,6 +33,8 @@ std::span<const CommandEntry> command_table() {
       {"sweep-nq", "Measure", "Speed by the number of queries searched together", make_sweep_nq},
       {"sweep-maxcodes", "Measure", "Speed and recall by the rows scanned at most", make_sweep_maxcodes},
       {"sweep-nprobe", "Measure", "Speed and recall by the lists scanned", make_sweep_nprobe},
+      {"compare", "Measure", "Compare two files of records", make_compare},
+      {"dump-env", "Measure", "Show what could change a result or a timing", make_dump_env},
   };
   return table;
 }

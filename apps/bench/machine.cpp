@@ -15,6 +15,7 @@
 
 #include <fmt/format.h>
 
+#include "bench/cgroup.h"
 #include "bench/files.h"
 
 namespace ivf::bench {
@@ -57,14 +58,6 @@ std::uint64_t kilobytes(const std::string& text, std::string_view key) {
   return number_in(value_of(text, key)).value_or(0) * 1024;
 }
 
-/// The part of the memory that this cgroup may use, in either version's layout.
-std::uint64_t cgroup_limit() {
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    if (const auto limit = number_in(read_text(path))) return *limit;
-  }
-  return UINT64_MAX;
-}
-
 }  // namespace
 
 double probe_ms(unsigned threads) {
@@ -105,7 +98,7 @@ std::uint64_t PeakMemory::bytes() const { return kilobytes(read_text("/proc/self
 std::uint64_t resident_bytes() { return kilobytes(read_text("/proc/self/status"), "VmRSS"); }
 
 std::uint64_t total_memory_bytes() {
-  return std::min(kilobytes(read_text("/proc/meminfo"), "MemTotal"), cgroup_limit());
+  return std::min(kilobytes(read_text("/proc/meminfo"), "MemTotal"), Cgroup().memory_limit().value_or(UINT64_MAX));
 }
 
 std::string host_os() {

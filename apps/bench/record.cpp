@@ -81,6 +81,7 @@ void put_search(Json& record, const RunInfo& run, const Measured& measured) {
   record["latency_ms_p95"] = rounded(quantile(measurement.latency_ms, 0.95));
   record["latency_ms_p99"] = rounded(quantile(measurement.latency_ms, 0.99));
   record["cpu_ms"] = rounded(median(measurement.cpu_ms));
+  record["cpu_ms_runs"] = rounded(measurement.cpu_ms);
   record["probe_ms"] = rounded(median(measurement.probe_ms));
   record["probe_ms_runs"] = rounded(measurement.probe_ms);
   record["recall_at_k"] = or_null(measured.recall);

@@ -4,7 +4,7 @@ import json
 
 from support import IvfTest, digest, main
 
-LEVELS = ("scalar", "avx2", "avx512", "amx")
+LEVELS = ("scalar", "avx2", "avx512", "avx512bf16", "amx", "neon")
 THREADS = (1, 2, 7)
 NLIST = 50
 

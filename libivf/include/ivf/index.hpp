@@ -167,4 +167,8 @@ double recall_at_k(std::span<const idx_t> ids, std::size_t ids_k, std::span<cons
 /// Number of threads that the process may use: affinity mask and cgroup CPU quota.
 unsigned available_threads();
 
+/// Names of the instruction-set levels that this machine can run, slowest first; a search uses the last one, or the one
+/// that IVF_ISA names.
+std::vector<std::string> isa_levels();
+
 }  // namespace ivf

@@ -42,7 +42,7 @@ struct SearchStats {
   SearchMode chosen_mode = SearchMode::matrix;
   double avg_group_size = 0;  ///< nq * nprobe / nlist.
   double auto_threshold = 0;  ///< avg_group_size from which `automatic` takes csr.
-  std::string isa;            ///< The level that ran: "scalar", "avx2", "avx512", "amx".
+  std::string isa;            ///< The level that ran: "scalar", "avx2", "avx512bf16", "avx512", "amx", "neon".
   unsigned threads = 0;
   std::uint64_t lists_scanned = 0;  ///< (query, list) pairs scanned.
   std::uint64_t lists_pruned = 0;   ///< (query, list) pairs skipped because a bound excluded them.

@@ -83,7 +83,7 @@ class Backend {
 /// level that is unknown or that this machine lacks.
 Backend& cpu_backend();
 
-/// Names of the levels that this machine can run, slowest first ("scalar", "avx2", "avx512", "amx").
+/// Names of the levels that this machine can run, slowest first ("scalar", "avx2", ...).
 std::vector<std::string_view> cpu_levels();
 /// The backend at a given level, for tests and benchmarks.
 Backend& cpu_backend_at(std::string_view level);

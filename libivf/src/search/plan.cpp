@@ -1,6 +1,7 @@
 #include "search/plan.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ivf::detail {
 namespace {
@@ -59,6 +60,18 @@ std::vector<ScanTask> cut_tasks(const Groups& groups, const std::vector<std::uin
   const auto cost = [](const ScanTask& t) { return (t.last_row - t.first_row) * (t.last_member - t.first_member); };
   std::stable_sort(tasks.begin(), tasks.end(), [&](const ScanTask& a, const ScanTask& b) { return cost(a) > cost(b); });
   return tasks;
+}
+
+void order_nearest_first(std::vector<ScanTask>& tasks, const Groups& groups) {
+  std::vector<std::pair<std::uint32_t, ScanTask>> ranked;
+  ranked.reserve(tasks.size());
+  for (const ScanTask& task : tasks) {
+    std::uint32_t best = groups.members[task.first_member].rank;
+    for (std::size_t m = task.first_member; m < task.last_member; ++m) best = std::min(best, groups.members[m].rank);
+    ranked.emplace_back(best, task);
+  }
+  std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::transform(ranked.begin(), ranked.end(), tasks.begin(), [](const auto& one) { return one.second; });
 }
 
 std::vector<std::uint64_t> cut_by_max_codes(const Probes& probes, const std::vector<std::uint64_t>& list_rows,

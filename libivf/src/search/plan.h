@@ -44,6 +44,10 @@ struct ScanTask {
 std::vector<ScanTask> cut_tasks(const Groups& groups, const std::vector<std::uint64_t>& list_rows,
                                 std::size_t member_block, std::uint64_t row_block);
 
+/// Puts tasks in the order of the best rank among their members, so that the queries' nearest lists come first; tasks
+/// of equal rank stay in their order.
+void order_nearest_first(std::vector<ScanTask>& tasks, const Groups& groups);
+
 /// Rows of each list that a query with `max_codes` scans, per probe (faiss's rule): lists count in probe order, and the
 /// list that would pass the cap is cut. nq x nprobe.
 std::vector<std::uint64_t> cut_by_max_codes(const Probes& probes, const std::vector<std::uint64_t>& list_rows,

@@ -113,4 +113,7 @@ class Hdf5File {
 /// Whether the path names an HDF5 file (with or without a data set name).
 bool is_hdf5(std::string_view spec);
 
+/// Version of the HDF5 library, as it is at run time.
+std::string hdf5_version();
+
 }  // namespace ivf::datasets

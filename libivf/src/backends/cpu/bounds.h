@@ -65,6 +65,17 @@ inline float discard_offset(const QueryNorms& q, float limit, bool inner_product
   return static_cast<float>(offset - magnitude * 0x1p-22 - q.flush);
 }
 
+/// An upper bound of a norm from its square, as abandoning wants it (docs/numerics.md, "Abandoning a row").
+inline float rest_bound(double square) noexcept {
+  return static_cast<float>(std::sqrt(square) * (1 + 0x1p-20)) + static_cast<float>(smallest_normal);
+}
+
+/// AbandonArgs::scale for rows whose residuals are at most rho·‖x‖.
+inline float abandon_scale(double rho, std::size_t d) noexcept {
+  const double u = static_cast<double>(d) * 0x1p-24;
+  return static_cast<float>((1 + rho) * (1 + rho) * (1 + u / (1 - u)) * (1 + 0x1p-20));
+}
+
 struct ScoreBounds {
   float lower, upper;
 };

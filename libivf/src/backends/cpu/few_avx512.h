@@ -3,8 +3,8 @@
 /// What few_queries.h needs of AVX-512, whatever the arithmetic. Included only by files compiled for AVX-512;
 /// everything has internal linkage.
 
+#include "backends/cpu/abandon_rows.h"
 #include "backends/cpu/avx512_select.h"
-#include "backends/cpu/few_queries.h"
 
 namespace ivf::detail::cpu {
 namespace {
@@ -35,6 +35,30 @@ struct Avx512Sums {
   static __m512 differences(const ScanArgs* args, const float* dots, size_t row) {
     return _mm512_mask_sub_ps(minus_infinity(), lanes_below(args->rows, row), _mm512_loadu_ps(dots + row),
                               _mm512_loadu_ps(args->half_norms + row));
+  }
+
+  static constexpr size_t abandon_rows = 8;
+
+  static size_t keep(const ScanArgs* args, const AbandonArgs& plan, float rest, HopefulRows& hopeful, size_t count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i += 16) {
+      const __m512i rows = _mm512_maskz_loadu_epi32(lanes_below(count, i), hopeful.rows + i);
+      const __m512 dots = _mm512_loadu_ps(hopeful.dots + i), squares = _mm512_loadu_ps(hopeful.squares + i);
+      const __m512 norms = _mm512_i32gather_ps(rows, plan.norms, 4);
+      const __m512 half_norms = _mm512_i32gather_ps(rows, args->half_norms, 4);
+      const __m512 bounds = _mm512_i32gather_ps(_mm512_srli_epi32(rows, 5), hopeful.bounds, 4);
+      const __m512 left =
+          _mm512_fmadd_ps(norms, _mm512_set1_ps(plan.scale), _mm512_sub_ps(_mm512_set1_ps(abandon_spare), squares));
+      const __m512 longest = _mm512_sqrt_ps(_mm512_max_ps(left, _mm512_setzero_ps()));
+      const __m512 most = _mm512_fmadd_ps(longest, _mm512_set1_ps(rest), dots);
+      const __mmask16 keep =
+          _mm512_mask_cmp_ps_mask(lanes_below(count, i), _mm512_sub_ps(most, half_norms), bounds, _CMP_NLT_UQ);
+      _mm512_storeu_si512(hopeful.rows + kept, _mm512_maskz_compress_epi32(keep, rows));
+      _mm512_storeu_ps(hopeful.dots + kept, _mm512_maskz_compress_ps(keep, dots));
+      _mm512_storeu_ps(hopeful.squares + kept, _mm512_maskz_compress_ps(keep, squares));
+      kept += static_cast<size_t>(__builtin_popcount(keep));
+    }
+    return kept;
   }
 
   static size_t select(const ScanArgs* args, size_t first, size_t rows, size_t query, const float* values, float bound,

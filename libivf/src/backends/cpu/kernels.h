@@ -96,6 +96,33 @@ struct ScanKernels {
   void (*maxima)(const ScanArgs*, float* maxima);
 };
 
+/// Consecutive dimensions of a query, in steps of 32.
+struct AbandonSegment {
+  size_t first_step, last_step;
+  float rest;  ///< At least the norm of the multiplied query in the segments after this one.
+};
+
+/// Segments that are worth a look at most.
+constexpr size_t abandon_segments = 32;
+
+/// How the product of one query is taken in segments, those where the query is long first.
+struct AbandonArgs {
+  const float* norms;  ///< Stored squared norms of the rows.
+  float scale;  ///< scale * norms[row] is at least the squared norm of the row's operand and all rounding errors.
+  size_t segments;
+  AbandonSegment order[abandon_segments];
+};
+
+constexpr size_t max_lanes = 16;
+
+/// Rows that may still pass, packed together.
+struct HopefulRows {
+  int32_t rows[scan_rows_max + max_lanes];
+  float dots[scan_rows_max + max_lanes];     ///< Of the segments so far.
+  float squares[scan_rows_max + max_lanes];  ///< Squared norms of the segments so far.
+  float bounds[scan_rows_max / scan_block_rows];
+};
+
 /// The same filter for at most few_queries queries, which would leave a tile all but empty. Rows are read in the plane
 /// where they lie (`staged` is false), at any alignment, and nothing past the last one is. Queries are prepared by the
 /// ScanKernels of the level.
@@ -104,6 +131,9 @@ struct FewKernels {
   void (*pack)(const void* const* prepared, size_t nq, size_t d, void* packed);
   /// dots[query * scan_rows_max + row] of all rows. Reads no thresholds.
   void (*multiply)(const ScanArgs*, float* dots);
+  /// The same for one query with a threshold, but -inf for rows that provably are no survivors, as soon as that is
+  /// known; d is at least 64. Returns the number of dimensions read, over all rows.
+  size_t (*multiply_abandoning)(const ScanArgs*, const AbandonArgs*, float* dots);
   /// The survivors among the products, in the order of the queries; returns their number.
   size_t (*select)(const ScanArgs*, const float* dots);
   /// The largest D - half_norms[row] of each of several groups of at most `maxima_rows` rows of one query, from its

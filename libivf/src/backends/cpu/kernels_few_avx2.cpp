@@ -1,6 +1,6 @@
 // AVX2 and FMA: few queries against rows where they lie.
 
-#include "backends/cpu/few_queries.h"
+#include "backends/cpu/abandon_rows.h"
 
 namespace ivf::detail::cpu {
 namespace {
@@ -47,6 +47,10 @@ struct Avx2 {
     return _mm_add_ps(_mm256_castps256_ps128(four), _mm256_extractf128_ps(four, 1));
   }
 
+  static Sum square(const Row& x, Sum sum) {
+    return _mm256_fmadd_ps(x.odd, x.odd, _mm256_fmadd_ps(x.even, x.even, sum));
+  }
+
   static constexpr size_t lanes = 8;
   static __m256 minus_infinity() { return _mm256_set1_ps(-__builtin_inff()); }
   static __m256 larger(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }
@@ -58,6 +62,34 @@ struct Avx2 {
     const __m256i live = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(args->rows - row)), lane);
     const __m256 difference = _mm256_sub_ps(_mm256_loadu_ps(dots + row), _mm256_loadu_ps(args->half_norms + row));
     return _mm256_blendv_ps(minus_infinity(), difference, _mm256_castsi256_ps(live));
+  }
+
+  static constexpr size_t abandon_rows = 4;
+
+  static size_t keep(const ScanArgs* args, const AbandonArgs& plan, float rest, HopefulRows& hopeful, size_t count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i += 8) {
+      // Rows past the last are whatever was there before: valid numbers, whose bits are masked off.
+      const __m256i rows = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(hopeful.rows + i));
+      const __m256 dots = _mm256_loadu_ps(hopeful.dots + i), squares = _mm256_loadu_ps(hopeful.squares + i);
+      const __m256 norms = _mm256_i32gather_ps(plan.norms, rows, 4);
+      const __m256 half_norms = _mm256_i32gather_ps(args->half_norms, rows, 4);
+      const __m256 bounds = _mm256_i32gather_ps(hopeful.bounds, _mm256_srli_epi32(rows, 5), 4);
+      const __m256 left =
+          _mm256_fmadd_ps(norms, _mm256_set1_ps(plan.scale), _mm256_sub_ps(_mm256_set1_ps(abandon_spare), squares));
+      const __m256 longest = _mm256_sqrt_ps(_mm256_max_ps(left, _mm256_setzero_ps()));
+      const __m256 most = _mm256_fmadd_ps(longest, _mm256_set1_ps(rest), dots);
+      const __m256 passed = _mm256_cmp_ps(_mm256_sub_ps(most, half_norms), bounds, _CMP_NLT_UQ);
+      auto keep = static_cast<unsigned>(_mm256_movemask_ps(passed));
+      if (count - i < 8) keep &= (1u << (count - i)) - 1;
+      for (; keep != 0; keep &= keep - 1) {
+        const size_t at = i + static_cast<size_t>(__builtin_ctz(keep));
+        hopeful.rows[kept] = hopeful.rows[at];
+        hopeful.dots[kept] = hopeful.dots[at];
+        hopeful.squares[kept++] = hopeful.squares[at];
+      }
+    }
+    return kept;
   }
 
   static size_t select(const ScanArgs* args, size_t first, size_t rows, size_t query, const float* dots, float bound,
@@ -79,7 +111,7 @@ struct Avx2 {
 
 }  // namespace
 
-const FewKernels few_avx2 = {FewQueries<Avx2>::packed_bytes, FewQueries<Avx2>::pack, FewQueries<Avx2>::multiply,
-                             FewQueries<Avx2>::select, FewQueries<Avx2>::maxima};
+const FewKernels few_avx2 = {FewQueries<Avx2>::packed_bytes, FewQueries<Avx2>::pack,   FewQueries<Avx2>::multiply,
+                             AbandonRows<Avx2>::multiply,    FewQueries<Avx2>::select, FewQueries<Avx2>::maxima};
 
 }  // namespace ivf::detail::cpu

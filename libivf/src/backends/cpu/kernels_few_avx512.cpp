@@ -32,11 +32,16 @@ struct Avx512 : Avx512Sums {
   static Sum multiply(const Row& x, const Query& q, Sum sum) {
     return _mm512_fmadd_ps(x.odd, q.odd, _mm512_fmadd_ps(x.even, q.even, sum));
   }
+
+  static Sum square(const Row& x, Sum sum) {
+    return _mm512_fmadd_ps(x.odd, x.odd, _mm512_fmadd_ps(x.even, x.even, sum));
+  }
 };
 
 }  // namespace
 
-const FewKernels few_avx512 = {FewQueries<Avx512>::packed_bytes, FewQueries<Avx512>::pack, FewQueries<Avx512>::multiply,
-                               FewQueries<Avx512>::select, FewQueries<Avx512>::maxima};
+const FewKernels few_avx512 = {FewQueries<Avx512>::packed_bytes, FewQueries<Avx512>::pack,
+                               FewQueries<Avx512>::multiply,     AbandonRows<Avx512>::multiply,
+                               FewQueries<Avx512>::select,       FewQueries<Avx512>::maxima};
 
 }  // namespace ivf::detail::cpu

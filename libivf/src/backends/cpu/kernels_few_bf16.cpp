@@ -16,6 +16,7 @@ struct Bf16 : Avx512Sums {
   static Query load_query(const char* packed) { return load(packed); }
   static Row load_row(const uint16_t* x) { return load(x); }
   static Sum multiply(Row x, Query q, Sum sum) { return _mm512_dpbf16_ps(sum, x, q); }
+  static Sum square(Row x, Sum sum) { return _mm512_dpbf16_ps(sum, x, x); }
 
  private:
   static __m512bh load(const void* p) {
@@ -28,7 +29,7 @@ struct Bf16 : Avx512Sums {
 
 }  // namespace
 
-const FewKernels few_bf16 = {FewQueries<Bf16>::packed_bytes, FewQueries<Bf16>::pack, FewQueries<Bf16>::multiply,
-                             FewQueries<Bf16>::select, FewQueries<Bf16>::maxima};
+const FewKernels few_bf16 = {FewQueries<Bf16>::packed_bytes, FewQueries<Bf16>::pack,   FewQueries<Bf16>::multiply,
+                             AbandonRows<Bf16>::multiply,    FewQueries<Bf16>::select, FewQueries<Bf16>::maxima};
 
 }  // namespace ivf::detail::cpu

@@ -18,6 +18,8 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::uint64_t rows_per_task = 8192;
+// Measured: one round is faster up to an average group of 550, three are at 1200 (docs/simd.md).
+constexpr double largest_group_of_one_round = 600;
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
 }  // namespace
@@ -82,8 +84,10 @@ void ScanJob::run(SearchMode mode, SearchStats& stats) {
 }
 
 void ScanJob::run_csr(SearchStats& stats) {
-  // Nearest lists first: they set thresholds that discard most of the rest.
-  const std::size_t ends[] = {1, 4, ranks()};
+  // Nearest lists first: they set thresholds that discard most of the rest. Rounds make sure of that, but read a list
+  // once a round; in small groups it is enough to start with the tasks that hold somebody's nearest list.
+  const bool one_round = average_group(pool_.size(), ranks(), corpus_.nlist) <= largest_group_of_one_round;
+  const std::size_t ends[] = {one_round ? ranks() : 1, 4, ranks()};
   std::size_t begin = 0;
   const std::size_t member_block = tiles_per_task * kernels_.scan->tile;
   for (std::size_t end : ends) {
@@ -95,7 +99,9 @@ void ScanJob::run_csr(SearchStats& stats) {
     for (std::size_t l = 0; l < corpus_.nlist; ++l) {
       if (groups.offsets[l + 1] != groups.offsets[l]) rows += list_rows_[l];
     }
-    run_tasks(cut_tasks(groups, list_rows_, member_block, task_rows(rows, 512 << 10)), groups, stats);
+    std::vector<ScanTask> tasks = cut_tasks(groups, list_rows_, member_block, task_rows(rows, 512 << 10));
+    if (one_round) order_nearest_first(tasks, groups);
+    run_tasks(tasks, groups, stats);
     begin = end;
   }
 }
@@ -190,6 +196,7 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
     ++work.tile_count;
   }
   if (work.tile_count == 0) return;
+  if (work.few != nullptr) plan_abandoning(work);
 
   std::uint64_t position = 0;  // In the list, of the segment's first row.
   for (std::size_t s = 0; s < corpus_.segments.size() && position < last_row; ++s) {
@@ -198,11 +205,11 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
     const std::uint64_t from = std::max(position, task.first_row), to = std::min(position + size, last_row);
     if (from < to) {
       const double rho = segment.residuals.empty() ? 0x1p-8 : static_cast<double>(segment.residuals[task.list]);
-      const std::size_t slice_rows = work.few != nullptr ? scan_rows_max : work.slice_rows;
-      for (std::uint64_t row = from; row < to; row += slice_rows) {
-        const std::uint64_t stop = std::min<std::uint64_t>(row + slice_rows, to);
+      for (std::uint64_t row = from; row < to;) {
+        const std::uint64_t stop = std::min<std::uint64_t>(row + slice_rows(work), to);
         const Slice slice{segment, segment_start_[s], begin + (row - position), begin + (stop - position), row, rho};
         work.few != nullptr ? scan_few(slice, work) : scan_slice(slice, work);
+        row = stop;
       }
     }
     position += size;

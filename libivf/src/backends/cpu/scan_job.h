@@ -50,6 +50,10 @@ class ScanJob {
   void scan_slice(const Slice& slice, Workspace& work);
   /// The same for few queries (work.few).
   void scan_few(const Slice& slice, Workspace& work);
+  /// Decides whether the one query of a task abandons rows.
+  void plan_abandoning(Workspace& work) const;
+  /// Rows of the next slice at most.
+  std::size_t slice_rows(const Workspace& work) const noexcept;
   void describe_rows(const Slice& slice, Workspace& work) const noexcept;
   void set_thresholds(Tile& tile, double rho) const noexcept;
   /// Sets first thresholds of a tile's queries: kth_largest(lane) is reached by the best products of at least k groups

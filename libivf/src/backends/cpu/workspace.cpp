@@ -38,6 +38,7 @@ std::unique_ptr<Workspace> WorkspacePool::take(const Kernels& kernels, std::size
       idle_.pop_back();
       if (workspace->scan != kernels.scan || workspace->dim != d) continue;
       workspace->stats = {};
+      workspace->abandoning = {};
       return workspace;
     }
   }

@@ -32,6 +32,16 @@ struct Tile {
   alignas(64) float kappa[max_tile];
 };
 
+/// How one query abandons rows, and whether that is worth it.
+struct Abandoning {
+  static constexpr std::uint32_t no_query = UINT32_MAX;
+  bool active = false;             ///< For the task at hand.
+  std::uint32_t query = no_query;  ///< Of `args`.
+  std::uint64_t possible = 0;      ///< Dimensions of the rows that were tried in this search, and those that were read.
+  std::uint64_t read = 0;
+  AbandonArgs args;
+};
+
 /// Kept between searches: making one costs more than a small search.
 struct Workspace {
   Workspace(const Kernels& kernels, std::size_t d);
@@ -52,7 +62,8 @@ struct Workspace {
   std::size_t lane_count[max_tile];
   Buffer<Candidate> lane_candidates;  ///< lane_stride a lane.
   Buffer<float> maxima;
-  Buffer<float> few_dots;                     ///< scan_rows_max a query, for few queries.
+  Buffer<float> few_dots;  ///< scan_rows_max a query, for few queries.
+  Abandoning abandoning;
   float column[scan_rows_max / maxima_rows];  ///< Maxima of one query.
   SearchStats stats;
 };
