@@ -60,7 +60,7 @@ struct Row {
 };
 
 void print(const char* level, const Row& row, double peak) {
-  std::printf("%-8s %-8s nq=%-3zu %10.2f us %9.2f GB/s %9.1f GFLOP/s", level, row.kernel, row.queries,
+  std::printf("%-10s %-8s nq=%-3zu %10.2f us %9.2f GB/s %9.1f GFLOP/s", level, row.kernel, row.queries,
               row.seconds * 1e6, row.bytes / row.seconds * 1e-9, row.flops / row.seconds * 1e-9);
   if (peak > 0) std::printf("  %5.1f %% of the level's %.0f", 100 * row.flops / row.seconds / peak, peak * 1e-9);
   std::printf("\n");

@@ -11,7 +11,7 @@
 namespace ivf::detail {
 
 /// Average group size from which lists are scanned list-major. Set by the measurement in docs/simd.md.
-inline constexpr double csr_threshold = 0.5;
+inline constexpr double csr_threshold = 0.125;
 
 /// avg_group = nq * nprobe / nlist: the mean number of queries that probe a list.
 double average_group(std::size_t nq, std::size_t nprobe, std::size_t nlist) noexcept;

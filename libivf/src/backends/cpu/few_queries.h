@@ -109,7 +109,9 @@ struct FewQueries {
     constexpr size_t group = queries == 1 ? 8 : V::wide / queries;
     static_assert(group % 4 == 0 && group * queries <= V::wide);
     const auto* base = static_cast<const uint16_t*>(args->rows_data);
-    const size_t ahead = args->prefetch ? group * args->d : 0;
+    // At least 3 KiB ahead: a group of short rows is read sooner than memory answers.
+    const size_t groups_ahead = 1 + 3072 / (group * args->d * sizeof(uint16_t));
+    const size_t ahead = args->prefetch ? groups_ahead * group * args->d : 0;
     const size_t last = args->rows - first < scan_block_rows ? args->rows : first + scan_block_rows;
     for (size_t row = first; row < last; row += group) {
       const uint16_t* x[group];

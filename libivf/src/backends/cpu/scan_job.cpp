@@ -64,11 +64,12 @@ std::size_t ScanJob::bytes_per_query(const Kernels& kernels, std::size_t d, std:
   return QueryPool::bytes_per_query(k) + round_up(kernels.scan->prepared_bytes(d), 64);
 }
 
-std::uint64_t ScanJob::task_rows(std::uint64_t rows, std::uint64_t least_bytes) const noexcept {
+std::uint64_t ScanJob::task_rows(std::uint64_t rows) const noexcept {
   if (request_.threads == 1 || pool_.size() > few_queries) return rows_per_task;
   // A few tasks a thread, so that none waits long for another at the end, but none so small that handing it out is
-  // felt.
+  // felt, or, where one list is all there is (centroids), that a first threshold of its own is.
   constexpr std::uint64_t tasks_per_thread = 8;
+  const std::uint64_t least_bytes = request_.probes.lists == nullptr ? 512 << 10 : 128 << 10;
   const std::uint64_t least =
       std::max<std::uint64_t>(least_bytes / (corpus_.dim * sizeof(std::uint16_t)), k_ * maxima_rows);
   const std::uint64_t share = std::max(rows / (request_.threads * tasks_per_thread), least);
@@ -99,7 +100,7 @@ void ScanJob::run_csr(SearchStats& stats) {
     for (std::size_t l = 0; l < corpus_.nlist; ++l) {
       if (groups.offsets[l + 1] != groups.offsets[l]) rows += list_rows_[l];
     }
-    std::vector<ScanTask> tasks = cut_tasks(groups, list_rows_, member_block, task_rows(rows, 512 << 10));
+    std::vector<ScanTask> tasks = cut_tasks(groups, list_rows_, member_block, task_rows(rows));
     if (one_round) order_nearest_first(tasks, groups);
     run_tasks(tasks, groups, stats);
     begin = end;
@@ -121,7 +122,7 @@ void ScanJob::run_matrix(SearchStats& stats) {
       rows += list_rows_[static_cast<std::size_t>(list)];
     }
   }
-  const std::uint64_t step = task_rows(rows, 128 << 10);
+  const std::uint64_t step = task_rows(rows);
   std::vector<ScanTask> tasks;
   for (std::size_t member = 0; member < lists.size(); ++member) {
     const std::uint64_t size = list_rows_[lists[member]];

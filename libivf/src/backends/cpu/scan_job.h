@@ -43,8 +43,8 @@ class ScanJob {
   };
   void run_csr(SearchStats& stats);
   void run_matrix(SearchStats& stats);
-  /// Rows of a task at most, when `rows` are to be scanned in all; `least_bytes` of them are worth a task.
-  std::uint64_t task_rows(std::uint64_t rows, std::uint64_t least_bytes) const noexcept;
+  /// Rows of a task at most, when `rows` are to be scanned in all.
+  std::uint64_t task_rows(std::uint64_t rows) const noexcept;
   void run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups, SearchStats& stats);
   void scan(const ScanTask& task, const Groups::Member* members, Workspace& work);
   void scan_slice(const Slice& slice, Workspace& work);
