@@ -22,11 +22,13 @@ class Bench final : public Command {
   ivf bench --dataset sift.hdf5 --nlist 1024 --nprobe 32 --recall
   ivf bench --index sift.ivf --queries queries.fvecs --nq 1 --search-mode auto
   ivf bench --library ivf,faiss --nb 262144 --nlist 512 --nq 2048 --out runs.jsonl
+  ivf bench --profile --search-mode auto --nq 2048
   ivf bench --json | jq .qps
 )");
     bench_.define(options, nullptr);
     options.group("Measurement options");
-    options.flag("--recall", recall_, "Search exactly as well and report recall@k");
+    options.flag("--recall", wanted_.recall, "Search exactly as well and report recall@k");
+    options.flag("--profile", wanted_.profile, "Show where the time goes, and how near to the machine's peak it is");
   }
 
   int run(Context& context) override {
@@ -34,15 +36,16 @@ class Bench final : public Command {
     BenchReport report(context, bench_);
     const BenchPoint point{bench_.nq.value_or(bench_.defaults.nq), bench_.nprobe.value_or(bench_.defaults.nprobe),
                            bench_.max_codes};
-    BenchSession session(context, bench_, "bench", point.nq, {recall_, false});
+    BenchSession session(context, bench_, "bench", point.nq, wanted_);
     report.add(session.measure(point));
+    session.finish();
     report.finish();
     return exit_done;
   }
 
  private:
   BenchOptions bench_;
-  bool recall_ = false;
+  Wanted wanted_;
 };
 
 }  // namespace

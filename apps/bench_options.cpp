@@ -102,11 +102,14 @@ void BenchOptions::define(OptionSet& set, const char* swept) {
   set.count("--warmup", warmup, "N", "Runs before the timed ones", 0, 1000).shows("1");
   set.count("--repeat", repeat, "N", "Timed runs", 1, 10'000).shows("5");
   set.count("--build-repeat", build_repeat, "N", "Times to train and add", 1, 1000).shows("1");
-  set.count("--min-queries", min_queries, "N", "A run searches at least so many queries, in batches", 1, 1u << 24)
-      .shows("256");
+  set.count("--min-queries", min_queries_given, "N", "A run searches at least so many queries, in batches", 1, 1u << 24)
+      .shows("256, or all with --ann-benchmarks");
 
   set.group("Output options");
   set.text("--out", out, "FILE", "Append the records to this file, as JSON lines");
+  set.text("--ann-benchmarks", ann_benchmarks, "DIR",
+           "Write result files for ann-benchmarks into its folder `results`");
+  set.flag("-f,--force", force, "Replace such files that exist");
   set.text("--label", label, "TEXT", "Label of the records").shows("ivf_cpu, faiss_cpu");
 }
 

@@ -23,17 +23,20 @@ enum class Library { ivf, faiss };
 
 struct BenchOptions {
   BenchDefaults defaults;
-  std::string dataset, queries, index, out, label;
+  std::string dataset, queries, index, out, label, ann_benchmarks;
   std::optional<std::uint64_t> dim, nb, train_n, nq, nlist, nprobe, topk, seed_given;
   std::optional<Metric> metric;
   std::optional<bench::ElementType> dtype;
   std::vector<SearchMode> modes;
   std::vector<Library> libraries{Library::ivf};
-  bool same_centroids = false;
-  std::uint64_t max_codes = 0, warmup = 1, repeat = 5, build_repeat = 1, min_queries = 256;
+  bool same_centroids = false, force = false;
+  std::uint64_t max_codes = 0, warmup = 1, repeat = 5, build_repeat = 1;
+  std::optional<std::uint64_t> min_queries_given;
 
   std::uint64_t seed() const { return seed_given.value_or(1234); }
   bool runs(Library library) const { return std::find(libraries.begin(), libraries.end(), library) != libraries.end(); }
+  /// Queries of a run at least. A result for ann-benchmarks is of all of them.
+  std::uint64_t min_queries() const { return min_queries_given.value_or(ann_benchmarks.empty() ? 256 : 1u << 20); }
   std::uint64_t k() const { return topk.value_or(defaults.topk); }
 
   /// Options of the data and the index, of the search, and of the measurement. `swept` is the option that a list of

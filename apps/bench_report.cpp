@@ -63,6 +63,42 @@ std::string heading(const std::vector<Json>& records) {
   return line;
 }
 
+std::string percent(const Json& share) {
+  return share.is_null() ? "?" : fmt::format("{:.1f} %", 100 * share.get<double>());
+}
+
+std::string giga(const Json& amount, const char* unit) {
+  return amount.is_null() ? "?" : fmt::format("{:.1f} {}", amount.get<double>() * 1e-9, unit);
+}
+
+/// Where the time of a record went.
+std::string profile_text(const Json& record) {
+  const Json& profile = record["profile"];
+  Table phases;
+  phases.column("phase", Table::Align::left);
+  phases.column("a batch");
+  phases.column("share");
+  for (const auto& [name, value] : profile["phase_ms"].items()) {
+    phases.row({name, milliseconds(value), percent(profile["phase_share"][name])});
+  }
+  const auto per_query = [&](const char* key) { return fmt::format("{:.1f}", profile[key].get<double>()); };
+  Table work;
+  work.column("work", Table::Align::left);
+  work.column("");
+  work.row({"lists a query", per_query("lists_per_query")});
+  work.row({"lists pruned a query", per_query("lists_pruned_per_query")});
+  work.row({"rows filtered a query", per_query("rows_per_query")});
+  work.row({"rows re-computed a query", per_query("survivors_per_query")});
+  work.row({"scan reads", giga(profile["scan_bytes_per_second"], "GB/s")});
+  work.row({"  of memory's peak, " + giga(profile["peak_bytes_per_second"], "GB/s"),
+            percent(profile["scan_share_of_peak_bandwidth"])});
+  work.row({"scan computes", giga(profile["scan_flops_per_second"], "GFLOP/s")});
+  work.row({"  of the level's peak, " + giga(profile["peak_flops_per_second"], "GFLOP/s"),
+            percent(profile["scan_share_of_peak_flops"])});
+  return fmt::format("\nprofile of {} {}, nq {}, the last run\n\n{}\n{}", text(record["library"]), mode(record),
+                     number(record["nq"]), phases.text(), work.text());
+}
+
 /// Says so when timings of some records cannot be relied on.
 void warn_of_noise(Console& console, const std::vector<Json>& records) {
   constexpr double much = 0.1;
@@ -112,7 +148,11 @@ std::string bench_table(const std::vector<Json>& records) {
     for (const Cell& cell : cells) row.push_back(cell(record));
     table.row(std::move(row));
   }
-  return heading(records) + "\n\n" + table.text();
+  std::string out = heading(records) + "\n\n" + table.text();
+  for (const Json& record : records) {
+    if (!record["profile"].is_null()) out += profile_text(record);
+  }
+  return out;
 }
 
 BenchReport::BenchReport(Context& context, const BenchOptions& options)

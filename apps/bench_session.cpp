@@ -29,6 +29,11 @@ void timed(std::vector<double>& milliseconds, std::uint64_t& peak_bytes, const W
   peak_bytes = std::max(peak_bytes, memory.bytes());
 }
 
+std::uint64_t grown_since(std::uint64_t before) {
+  const std::uint64_t now = bench::resident_bytes();
+  return now > before ? now - before : 0;
+}
+
 }  // namespace
 
 BenchSession::BenchSession(Context& context, const BenchOptions& options, const char* command, std::uint64_t most_nq,
@@ -54,8 +59,11 @@ BenchSession::BenchSession(Context& context, const BenchOptions& options, const 
     run_.metric = opened->metric();
     run_.dim = opened->dim();
   }
-  work_ = load_workload(options, run_.dim, run_.metric, queries_of_run(most_nq, options.min_queries), context.console);
+  work_ =
+      load_workload(options, run_.dim, run_.metric, queries_of_run(most_nq, options.min_queries()), context.console);
   run_.queries = work_.source;
+  run_.metric = work_.metric;
+  if (!options.ann_benchmarks.empty()) ann_benchmarks_.emplace(options.ann_benchmarks, run_, options.force);
   if (opened) {
     use_index(std::move(opened));
   } else {
@@ -108,11 +116,14 @@ void BenchSession::settle_sizes() {
 void BenchSession::build_ivf() {
   for (std::uint64_t i = 0; i < options_.build_repeat; ++i) {
     context_.console.progress("building", i, options_.build_repeat);
+    ivf_.reset();
+    const std::uint64_t before = bench::resident_bytes();
     ivf_ = std::make_unique<bench::IvfEngine>(index_settings(), run_options());
     const MatrixView base = work_.base_view();
     bench::BuildTimes& times = ivf_built_.times;
     timed(times.train_ms, times.train_peak_bytes, [&] { ivf_->train(base.slice(0, *run_.train_n)); });
     timed(times.add_ms, times.add_peak_bytes, [&] { ivf_->add(base); });
+    times.index_bytes = grown_since(before);
   }
   ivf_built_.hash = ivf_->contents_hash();
   context_.console.clear();
@@ -121,7 +132,9 @@ void BenchSession::build_ivf() {
 void BenchSession::build_faiss() {
   for (std::uint64_t i = 0; i < options_.build_repeat; ++i) {
     context_.console.progress("building faiss", i, options_.build_repeat);
+    faiss_.reset();
     faiss_ = bench::make_faiss_engine(index_settings());
+    const std::uint64_t before = bench::resident_bytes();
     const MatrixView base = work_.base_view();
     bench::BuildTimes& times = faiss_built_.times;
     if (options_.same_centroids) {
@@ -130,6 +143,7 @@ void BenchSession::build_faiss() {
       timed(times.train_ms, times.train_peak_bytes, [&] { faiss_->train(base.slice(0, *run_.train_n)); });
     }
     timed(times.add_ms, times.add_peak_bytes, [&] { faiss_->add(base); });
+    times.index_bytes = grown_since(before);
   }
   if (options_.same_centroids) faiss_built_.centroids = "ivf";
   context_.console.clear();
@@ -149,7 +163,8 @@ void BenchSession::give_lists_to_faiss() {
 
 bench::Batches BenchSession::batches_for(const BenchPoint& point) const {
   const std::uint64_t nq = std::min<std::uint64_t>(point.nq, work_.nq());
-  const std::uint64_t wanted = std::min<std::uint64_t>(queries_of_run(nq, options_.min_queries), work_.nq() / nq * nq);
+  const std::uint64_t wanted =
+      std::min<std::uint64_t>(queries_of_run(nq, options_.min_queries()), work_.nq() / nq * nq);
   return {work_.query_view().slice(0, static_cast<std::size_t>(wanted)), static_cast<std::size_t>(nq)};
 }
 
@@ -197,11 +212,29 @@ bench::Json BenchSession::record(const bench::Contender& contender, const bench:
   measured.measurement = &measurement;
   if (wanted_.recall) measured.recall = recall(measurement);
   if (wanted_.recall_vs_unlimited) measured.recall_vs_unlimited = recall_vs_unlimited(contender, batches, measurement);
+  if (wanted_.profile && contender.engine == ivf_.get()) measured.profile = profile(contender, batches, measurement);
   if (reference) {
     measured.reference = reference;
     measured.reference_library = faiss_->info().library;
   }
+  if (ann_benchmarks_) ann_benchmarks_->add(run_, measured);
   return bench::make_record(run_, measured);
+}
+
+void BenchSession::finish() {
+  if (!ann_benchmarks_) return;
+  const std::size_t files = ann_benchmarks_->write();
+  context_.console.note(
+      fmt::format("{} for ann-benchmarks written below {}", counted(files, "file"), options_.ann_benchmarks));
+}
+
+bench::Json BenchSession::profile(const bench::Contender& contender, const bench::Batches& batches,
+                                  const bench::Measurement& measurement) {
+  const std::string& isa = measurement.result.stats.isa;
+  auto peak = peaks_.find(isa);
+  if (peak == peaks_.end())
+    peak = peaks_.emplace(isa, bench::machine_peak(isa, contender.engine->info().threads)).first;
+  return bench::make_profile(measurement, contender.settings, batches.count(), run_.dim, run_.nlist, peak->second);
 }
 
 double BenchSession::recall(const bench::Measurement& measurement) {

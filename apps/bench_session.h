@@ -4,11 +4,14 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "ann_benchmarks.h"
 #include "bench/engine.h"
 #include "bench/ivf_engine.h"
+#include "bench/profile.h"
 #include "bench/record.h"
 #include "bench_options.h"
 #include "command.h"
@@ -25,6 +28,7 @@ struct BenchPoint {
 struct Wanted {
   bool recall = false;               ///< Against exact search.
   bool recall_vs_unlimited = false;  ///< Against the same library without max_codes.
+  bool profile = false;              ///< Where the time goes.
 };
 
 class BenchSession {
@@ -40,6 +44,9 @@ class BenchSession {
 
   /// Measures all contenders at one point, side by side: a record of each.
   std::vector<bench::Json> measure(const BenchPoint& point);
+
+  /// Writes what --ann-benchmarks asks for.
+  void finish();
 
  private:
   /// How the index of one library came to be.
@@ -63,6 +70,9 @@ class BenchSession {
   double recall_vs_unlimited(const bench::Contender& contender, const bench::Batches& batches,
                              const bench::Measurement& measurement);
 
+  bench::Json profile(const bench::Contender& contender, const bench::Batches& batches,
+                      const bench::Measurement& measurement);
+
   Context& context_;
   const BenchOptions& options_;
   Wanted wanted_;
@@ -72,7 +82,9 @@ class BenchSession {
   std::unique_ptr<bench::AdoptingEngine> faiss_;
   std::unique_ptr<Index> exact_;  ///< All rows, for exact search where there is no index of ivf.
   Built ivf_built_, faiss_built_;
-  std::vector<idx_t> truth_;  ///< Exact neighbours of the first queries, k each.
+  std::optional<AnnBenchmarksFiles> ann_benchmarks_;
+  std::map<std::string, bench::MachinePeak> peaks_;  ///< By instruction-set level.
+  std::vector<idx_t> truth_;                         ///< Exact neighbours of the first queries, k each.
   std::map<const bench::Engine*, std::vector<idx_t>> unlimited_;
 };
 

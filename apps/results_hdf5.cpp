@@ -1,42 +1,12 @@
 #include "results_hdf5.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "ann_benchmarks.h"
 #include "options.h"
 #include "result_sinks.h"
 
 namespace ivf::cli {
-namespace {
-
-/// The values of ann-benchmarks' attribute `distance`.
-const char* ann_benchmarks_name(Metric metric) {
-  switch (metric) {
-    case Metric::l2:
-      return "euclidean";
-    case Metric::ip:
-      return "dot";
-    case Metric::cosine:
-      return "angular";
-  }
-  return "unknown";
-}
-
-/// What ann-benchmarks calls the distance of a canonical value. Its tools compare these numbers with their own.
-float ann_benchmarks_distance(Metric metric, float value) {
-  switch (metric) {
-    case Metric::l2:
-      return std::sqrt(value);
-    case Metric::ip:
-      return value;
-    case Metric::cosine:
-      return 1.0f - value;
-  }
-  return value;
-}
-
-}  // namespace
-
 Hdf5Results::Hdf5Results(const std::string& path, const ResultShape& shape)
     : shape_(shape), file_(datasets::Hdf5File::create(path)) {
   if (shape.ann_benchmarks) {

@@ -40,6 +40,7 @@ class Sweep final : public Command {
     for (const BenchPoint& point : points) most_nq = std::max(most_nq, point.nq);
     BenchSession session(context, bench_, kind_.command, most_nq, kind_.wanted);
     for (const BenchPoint& point : possible(context, session, points)) report.add(session.measure(point));
+    session.finish();
     report.finish();
     return exit_done;
   }

@@ -11,6 +11,9 @@ namespace {
 
 using Parameters = std::map<std::string, nlohmann::json>;
 
+// A thread that loses its CPU to other work more often than every so many milliseconds was not alone.
+constexpr double undisturbed_ms = 50;
+
 // Fewer runs than this give no interval; the estimate is then taken for what it is.
 constexpr std::size_t runs_for_interval = 3;
 
@@ -135,31 +138,41 @@ std::vector<std::string> notes_on(const Group& base, const Group& fresh) {
   return notes;
 }
 
-/// How much slower the machine was for the new records, from the probe. When the probe shows a change, what the process
-/// got of the CPUs counts as well: short arithmetic is disturbed less than a long search.
-std::optional<double> machine_ratio(const Group& base, const Group& fresh, double limit) {
+/// Whether other work took the CPUs away.
+bool disturbed(const Group& group) {
+  return group.number("preemptions").value_or(0) * undisturbed_ms > median(group.runs("search_ms"));
+}
+
+/// How the machine was for the new records, beside the base. When the probe shows a change, what the process got of the
+/// CPUs counts as well: short arithmetic is disturbed less than a long search.
+std::optional<Machine> machine_of(const Group& base, const Group& fresh, double limit) {
   const std::vector<double> base_probe = base.runs("probe_ms"), fresh_probe = fresh.runs("probe_ms");
-  if (base_probe.empty() || fresh_probe.empty()) return std::nullopt;
-  const double probe = ratio_of_medians(fresh_probe, base_probe).value;
   const std::vector<double> base_cpu = base.runs("cpu_ms"), fresh_cpu = fresh.runs("cpu_ms");
-  if (base_cpu.empty() || fresh_cpu.empty()) return probe;
-  const double base_share = median(base_cpu) / median(base.runs("search_ms"));
-  const double fresh_share = median(fresh_cpu) / median(fresh.runs("search_ms"));
-  if (probe > 1 + limit) return std::max(probe, base_share / fresh_share);
-  if (probe < 1 / (1 + limit)) return std::min(probe, base_share / fresh_share);
-  return probe;
+  if (base_probe.empty() || fresh_probe.empty() || base_cpu.empty() || fresh_cpu.empty()) return std::nullopt;
+  Machine machine;
+  machine.ratio = ratio_of_medians(fresh_probe, base_probe).value;
+  machine.cpu = ratio_of_medians(fresh_cpu, base_cpu);
+  machine.shared = disturbed(base) || disturbed(fresh);
+  const double shares = ratio_of_medians(fresh.runs("search_ms"), base.runs("search_ms")).value / machine.cpu.value;
+  if (machine.ratio > 1 + limit) machine.ratio = std::max(machine.ratio, shares);
+  if (machine.ratio < 1 / (1 + limit)) machine.ratio = std::min(machine.ratio, shares);
+  return machine;
 }
 
 RecordPair make_pair(const Group& base, const Group& fresh, const ComparisonLimits& limits) {
   RecordPair pair;
   pair.parameters = base.parameters;
-  pair.machine = machine_ratio(base, fresh, limits.max_regress);
+  const std::optional<Machine> machine = machine_of(base, fresh, limits.max_regress);
+  if (machine) pair.machine = machine->ratio;
   for (const char* key : {"search_ms", "train_ms", "add_ms"}) {
     const std::vector<double> one = base.runs(key), other = fresh.runs(key);
     const bool enough = std::min(one.size(), other.size()) >= runs_for_interval;
     // An index is usually built once, and one time says nothing about its noise.
     if (key != std::string_view("search_ms") && !enough) continue;
-    pair.times.push_back(judge_times(key, one, other, pair.machine.value_or(1), limits.max_regress));
+    Machine during = machine.value_or(Machine{});
+    // CPU times are those of searches.
+    if (key != std::string_view("search_ms")) during.cpu = ratio_of_medians(other, one);
+    pair.times.push_back(judge_times(key, one, other, during, limits.max_regress));
   }
   pair.base_recall = base.number("recall_at_k");
   pair.new_recall = fresh.number("recall_at_k");
@@ -198,7 +211,7 @@ const std::vector<std::string>& parameter_keys() {
 }
 
 TimeChange judge_times(const std::string& key, const std::vector<double>& base, const std::vector<double>& fresh,
-                       double machine, double limit) {
+                       const Machine& machine, double limit) {
   TimeChange change;
   change.key = key;
   change.base_ms = median(base);
@@ -211,12 +224,14 @@ TimeChange judge_times(const std::string& key, const std::vector<double>& base, 
   const double high = interval ? change.ratio.high : change.ratio.value;
   const double most = 1 + limit;
   // Other work on the machine only adds time. So a change of the program shows in the quickest runs too; and what the
-  // machine itself lost or gained, as the probe says, is no change of the program.
+  // machine itself lost or gained, as the probe says, is no change of the program. Where the machine was not the same,
+  // the time of the CPUs must have changed as well: waiting for them is no work of the program.
   const double least = minimum(fresh) / minimum(base);
-  const double slower_machine = std::max(machine, 1.0), faster_machine = std::min(machine, 1.0);
-  if (std::min(low, least) / slower_machine > most) {
+  const double slower_machine = std::max(machine.ratio, 1.0), faster_machine = std::min(machine.ratio, 1.0);
+  const bool steady = !machine.shared && machine.ratio <= most && machine.ratio >= 1 / most;
+  if (std::min(low, least) / slower_machine > most && (steady || machine.cpu.low > most)) {
     change.verdict = Verdict::slower;
-  } else if (std::max(high, least) / faster_machine < 1 / most) {
+  } else if (std::max(high, least) / faster_machine < 1 / most && (steady || machine.cpu.high < 1 / most)) {
     change.verdict = Verdict::faster;
   } else if (high <= most) {
     change.verdict = Verdict::same;

@@ -63,8 +63,15 @@ Comparison compare_records(const std::vector<StoredRecord>& base, const std::vec
 /// The keys whose values make two records comparable.
 const std::vector<std::string>& parameter_keys();
 
-/// What two series of times say. `machine` is the ratio of the probe's times.
+/// The machine during new records, beside the base.
+struct Machine {
+  double ratio = 1;     ///< Above 1: it was slower.
+  Ratio cpu;            ///< Ratio of CPU times.
+  bool shared = false;  ///< Other work took the CPUs away.
+};
+
+/// What two series of times say.
 TimeChange judge_times(const std::string& key, const std::vector<double>& base, const std::vector<double>& fresh,
-                       double machine, double limit);
+                       const Machine& machine, double limit);
 
 }  // namespace ivf::bench

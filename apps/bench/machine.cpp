@@ -44,15 +44,24 @@ double together(unsigned threads, const std::function<void(unsigned)>& work) {
   return *std::max_element(seconds.begin(), seconds.end());
 }
 
-/// A chain of multiply-adds that no compiler shortens: each result is the next operand.
-double arithmetic(std::uint64_t steps) {
-  double x = 0.5;
-  for (std::uint64_t i = 0; i < steps; ++i) x = x * 0.999999 + 1e-7;
-  return x;
+/// Enough independent sums to keep the arithmetic units busy, over numbers that fit the second-level cache: slowed by a
+/// neighbour on the same core as well as by one that takes the core away.
+float arithmetic(const std::vector<float>& numbers, int passes) {
+  constexpr std::size_t lanes = 32;
+  float sums[lanes] = {};
+  for (int pass = 0; pass < passes; ++pass) {
+    for (std::size_t i = 0; i + lanes <= numbers.size(); i += lanes) {
+      for (std::size_t j = 0; j < lanes; ++j) sums[j] = sums[j] * 0.5f + numbers[i + j];
+    }
+  }
+  float sum = 0;
+  for (const float lane : sums) sum += lane;
+  return sum;
 }
 
-// About 5 ms on current machines: several time slices of a busy one.
-constexpr std::uint64_t probe_steps = 2'000'000;
+constexpr std::size_t probe_numbers = std::size_t{64} << 10;  // 256 KiB
+// About 15 ms on current machines: several time slices of a busy one.
+constexpr int probe_passes = 1600;
 
 std::uint64_t kilobytes(const std::string& text, std::string_view key) {
   return number_in(value_of(text, key)).value_or(0) * 1024;
@@ -61,9 +70,10 @@ std::uint64_t kilobytes(const std::string& text, std::string_view key) {
 }  // namespace
 
 double probe_ms(unsigned threads) {
-  std::vector<double> sinks(std::max(threads, 1u));
-  const double seconds = together(threads, [&](unsigned thread) { sinks[thread] = arithmetic(probe_steps); });
-  return seconds * 1e3;
+  static const std::vector<float> numbers(probe_numbers, 1.0f);
+  std::vector<float> sinks(std::max(threads, 1u));
+  const double seconds = together(threads, [&](unsigned thread) { sinks[thread] = arithmetic(numbers, probe_passes); });
+  return sinks[0] > 0 ? seconds * 1e3 : 0;
 }
 
 double read_bandwidth(unsigned threads) {

@@ -1,5 +1,7 @@
 #include "bench/measure.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <chrono>
 #include <ctime>
@@ -17,11 +19,20 @@ double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-double process_cpu_ms() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) * 1e-6;
-}
+/// What the process has used of the CPUs so far.
+struct Usage {
+  double cpu_ms = 0;
+  double preemptions = 0;
+
+  static Usage now() {
+    timespec time{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return {static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) * 1e-6,
+            static_cast<double>(usage.ru_nivcsw)};
+  }
+};
 
 void append(SearchResult& all, const SearchResult& batch) {
   all.k = batch.k;
@@ -34,23 +45,27 @@ void append(SearchResult& all, const SearchResult& batch) {
 /// One run. What is done with results lies between the timed calls.
 void run(const Contender& contender, const Batches& batches, Measurement& out, const std::function<void()>& check) {
   SearchResult all;
-  double wall = 0, cpu = 0;
+  double wall = 0;
+  Usage used;
   for (std::size_t i = 0; i < batches.count(); ++i) {
     check();
     const MatrixView queries = batches.queries.slice(i * batches.batch, batches.batch);
-    const double cpu_start = process_cpu_ms();
+    const Usage before = Usage::now();
     const auto start = Clock::now();
     const SearchResult found = contender.engine->search(queries, contender.settings);
     after_timed_call(milliseconds_since(start));
     const double elapsed = milliseconds_since(start);
-    cpu += process_cpu_ms() - cpu_start;
+    const Usage after = Usage::now();
+    used.cpu_ms += after.cpu_ms - before.cpu_ms;
+    used.preemptions += after.preemptions - before.preemptions;
     wall += elapsed;
     out.latency_ms.push_back(elapsed);
     append(all, found);
   }
   const auto count = static_cast<double>(batches.count());
   out.batch_ms.push_back(wall / count);
-  out.cpu_ms.push_back(cpu / count);
+  out.cpu_ms.push_back(used.cpu_ms / count);
+  out.preemptions.push_back(used.preemptions / count);
   out.result = std::move(all);
 }
 

@@ -33,12 +33,13 @@ struct Batches {
 
 /// What the timed runs of one contender gave.
 struct Measurement {
-  std::vector<double> batch_ms;    ///< One value a run: wall clock of a batch, averaged over the run.
-  std::vector<double> latency_ms;  ///< One value a call, of all runs.
-  std::vector<double> cpu_ms;      ///< One value a run: CPU time of all threads, a batch.
-  std::vector<double> probe_ms;    ///< One value a run: a fixed piece of arithmetic, timed just before it.
-  std::uint64_t peak_bytes = 0;    ///< Largest resident memory of the process during the runs; 0: not known.
-  SearchResult result;             ///< Of all queries, from the last run; its stats are sums over the run.
+  std::vector<double> batch_ms;     ///< One value a run: wall clock of a batch, averaged over the run.
+  std::vector<double> latency_ms;   ///< One value a call, of all runs.
+  std::vector<double> cpu_ms;       ///< One value a run: CPU time of all threads, a batch.
+  std::vector<double> preemptions;  ///< One value a run: how often a thread lost its CPU to other work, a batch.
+  std::vector<double> probe_ms;     ///< One value a run: a fixed piece of arithmetic, timed just before it.
+  std::uint64_t peak_bytes = 0;     ///< Largest resident memory of the process during the runs; 0: not known.
+  SearchResult result;              ///< Of all queries, from the last run; its stats are sums over the run.
 };
 
 /// Called between calls, so that an interrupt is noticed and progress is shown: runs done and in all.

@@ -82,6 +82,7 @@ void put_search(Json& record, const RunInfo& run, const Measured& measured) {
   record["latency_ms_p99"] = rounded(quantile(measurement.latency_ms, 0.99));
   record["cpu_ms"] = rounded(median(measurement.cpu_ms));
   record["cpu_ms_runs"] = rounded(measurement.cpu_ms);
+  record["preemptions"] = rounded(median(measurement.preemptions));
   record["probe_ms"] = rounded(median(measurement.probe_ms));
   record["probe_ms_runs"] = rounded(measurement.probe_ms);
   record["recall_at_k"] = or_null(measured.recall);
@@ -122,6 +123,7 @@ void put_speedup(Json& record, const Measured& measured) {
 void put_memory(Json& record, const RunInfo& run, const Measured& measured) {
   record["max_memory"] = run.max_memory;
   record["device_total_memory_bytes"] = or_null(total_memory_bytes());
+  record["index_bytes"] = or_null(measured.build.index_bytes);
   record["mem_allocated_bytes"] = or_null(resident_bytes());
   record["mem_reserved_bytes"] = Json();
   record["train_peak_allocated_bytes"] = or_null(measured.build.train_peak_bytes);
@@ -165,6 +167,7 @@ Json make_record(const RunInfo& run, const Measured& measured) {
   put_search(record, run, measured);
   put_speedup(record, measured);
   put_stats(record, measured);
+  record["profile"] = measured.profile;
   put_memory(record, run, measured);
   put_origin(record, run, measured);
   return record;

@@ -42,6 +42,7 @@ struct RunInfo {
 struct BuildTimes {
   std::vector<double> train_ms, add_ms;  ///< Empty: there was none.
   std::uint64_t train_peak_bytes = 0, add_peak_bytes = 0;
+  std::uint64_t index_bytes = 0;  ///< By how much resident memory grew; 0: not known.
 };
 
 /// What one record is made of.
@@ -58,6 +59,7 @@ struct Measured {
   std::optional<double> recall_vs_unlimited;  ///< Against the same library without max_codes.
   const Measurement* reference = nullptr;     ///< Another library's, measured run by run beside this one.
   std::string reference_library;
+  Json profile;  ///< Null: not asked for, or not known.
 };
 
 Json make_record(const RunInfo& run, const Measured& measured);

@@ -113,6 +113,25 @@ class Hdf5File {
 /// Whether the path names an HDF5 file (with or without a data set name).
 bool is_hdf5(std::string_view spec);
 
+/// A result of ann-benchmarks' own layout (its results.py), which its plot.py and data_export.py read.
+struct AnnBenchmarksResult {
+  std::string algorithm, name, dataset, distance;
+  bool batch_mode = false;
+  std::size_t count = 0;  ///< Neighbours of each query.
+  std::uint64_t run_count = 1;
+  double best_search_time = 0;            ///< Seconds a query.
+  double build_time = 0;                  ///< Seconds.
+  double index_size = 0;                  ///< Kilobytes.
+  double candidates = 0;                  ///< Results a query.
+  std::optional<double> dist_comps{};     ///< Distances computed, of all queries and runs.
+  std::vector<float> times{};             ///< Seconds of each query.
+  std::vector<std::int32_t> neighbors{};  ///< times.size() x count; -1: missing.
+  std::vector<float> distances{};         ///< As `distance` means it; infinite where missing.
+};
+
+/// Writes it to `path`, whole. Throws Error(failed).
+void write_ann_benchmarks(const std::string& path, const AnnBenchmarksResult& result);
+
 /// Version of the HDF5 library, as it is at run time.
 std::string hdf5_version();
 

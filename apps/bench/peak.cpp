@@ -62,6 +62,23 @@ __attribute__((target("avx512f"))) void fma512() {
   __asm__ volatile("" : : "v"(sum));
 }
 
+__attribute__((target("avx512f,avx512bf16"))) void dot_products_bf16() {
+  __m512 a[24];
+#pragma GCC unroll 24
+  for (int j = 0; j < 24; ++j) a[j] = _mm512_set1_ps(static_cast<float>(j));
+  __m512i x = _mm512_set1_epi16(0x3f00);  // 0.5 as bf16
+  for (int i = 0; i < rounds; ++i) {
+    const auto pairs = (__m512bh)x;
+#pragma GCC unroll 24
+    for (int j = 0; j < 24; ++j) a[j] = _mm512_dpbf16_ps(a[j], pairs, pairs);
+    __asm__ volatile("" : "+v"(x));
+  }
+  __m512 sum = a[0];
+#pragma GCC unroll 24
+  for (int j = 1; j < 24; ++j) sum = _mm512_add_ps(sum, a[j]);
+  __asm__ volatile("" : : "v"(sum));
+}
+
 // A constant in memory: the intrinsic tells the compiler of the first eight bytes only, and it drops stores to the
 // rest.
 struct alignas(64) TileConfig {
@@ -98,6 +115,7 @@ double peak_flops(const char* level) {
 #if defined(__x86_64__)
   if (std::strcmp(level, "avx2") == 0) return flops_per_second(rounds * 12.0 * 16, fma256);
   if (std::strcmp(level, "avx512") == 0) return flops_per_second(rounds * 24.0 * 32, fma512);
+  if (std::strcmp(level, "avx512bf16") == 0) return flops_per_second(rounds * 24.0 * 64, dot_products_bf16);
   if (std::strcmp(level, "amx") == 0) return flops_per_second(rounds * 4.0 * 16384, tile_products);
 #endif
   (void)level;
