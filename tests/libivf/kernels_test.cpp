@@ -115,6 +115,8 @@ ScanCase scan_case(const cpu::ScanKernels& kernels, std::size_t rows, std::size_
       x = expanded(static_cast<std::uint16_t>((std::bit_cast<std::uint32_t>(x) + 0x8000) >> 16));
   }
   for (std::size_t row = 0; row < rows; ++row) c.half_norms.push_back(static_cast<float>(random.unit()));
+  // What lies past the last row may be read, but must not be taken for a row.
+  c.half_norms.resize(blocks * cpu::scan_block_rows, -1e30f);
   for (std::size_t block = 0; block < blocks; ++block) {
     c.block_norms.push_back(static_cast<float>(random.unit()));
     c.block_slops.push_back(static_cast<float>(random.unit()));

@@ -34,7 +34,7 @@ struct ScanArgs {
   bool prefetch;             ///< The rows have not been read before: fetch them ahead.
   const void* packed;        ///< From pack(), for `nq` queries.
   size_t nq;                 ///< 1 .. tile
-  const float* half_norms;   ///< rows (L2), or zeros (inner product).
+  const float* half_norms;   ///< rows (L2), or zeros (inner product); whole blocks of 32 can be read.
   const float* block_norms;  ///< One per 32 rows: at least the norm of each.
   const float* block_slops;  ///< One per 32 rows: absolute slack.
   const float* t;            ///< tile; lanes past nq are never reported.

@@ -314,12 +314,14 @@ void maxima_of(const ScanArgs* args, float* maxima) {
   for (size_t first = 0; first < args->rows; first += rows) {
     Sums<vectors> sums;
     multiply<vectors>(args, first, sums);
-    float* out = maxima + first / maxima_rows * tile;
-    for (size_t v = 0; v < vectors; ++v) {
-      float32x4_t best = first % maxima_rows == 0 ? vdupq_n_f32(-__builtin_inff()) : vld1q_f32(out + v * 4);
-      for (size_t r = 0; r < rows && first + r < args->rows; ++r)
-        best = vmaxq_f32(best, vsubq_f32(sums[r][v], vdupq_n_f32(args->half_norms[first + r])));
-      vst1q_f32(out + v * 4, best);
+    for (size_t r = 0; r < rows && first + r < args->rows; ++r) {
+      const size_t row = first + r;
+      const float32x4_t half = vdupq_n_f32(args->half_norms[row]);
+      float* out = maxima + row / maxima_rows * tile;
+      for (size_t v = 0; v < vectors; ++v) {
+        const float32x4_t difference = vsubq_f32(sums[r][v], half);
+        vst1q_f32(out + v * 4, row % maxima_rows == 0 ? difference : vmaxq_f32(vld1q_f32(out + v * 4), difference));
+      }
     }
   }
 }
