@@ -225,13 +225,15 @@ TimeChange judge_times(const std::string& key, const std::vector<double>& base, 
   const double most = 1 + limit;
   // Other work on the machine only adds time. So a change of the program shows in the quickest runs too; and what the
   // machine itself lost or gained, as the probe says, is no change of the program. Where the machine was not the same,
-  // the time of the CPUs must have changed as well: waiting for them is no work of the program.
+  // the time of the CPUs must have changed as well (waiting for them is no work of the program), and by twice the
+  // limit, because what the machine lost is known only roughly.
   const double least = minimum(fresh) / minimum(base);
   const double slower_machine = std::max(machine.ratio, 1.0), faster_machine = std::min(machine.ratio, 1.0);
   const bool steady = !machine.shared && machine.ratio <= most && machine.ratio >= 1 / most;
-  if (std::min(low, least) / slower_machine > most && (steady || machine.cpu.low > most)) {
+  const double clear = steady ? most : most + limit;
+  if (std::min(low, least) / slower_machine > clear && (steady || machine.cpu.low > most)) {
     change.verdict = Verdict::slower;
-  } else if (std::max(high, least) / faster_machine < 1 / most && (steady || machine.cpu.high < 1 / most)) {
+  } else if (std::max(high, least) / faster_machine < 1 / clear && (steady || machine.cpu.high < 1 / most)) {
     change.verdict = Verdict::faster;
   } else if (high <= most) {
     change.verdict = Verdict::same;
