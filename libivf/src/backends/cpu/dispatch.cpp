@@ -62,17 +62,17 @@ Features detect() noexcept {
 #endif
 
 std::vector<Kernels> supported() {
-  std::vector<Kernels> levels{{"scalar", &rows_scalar, &scan_scalar, nullptr}};
+  std::vector<Kernels> levels{{"scalar", &rows_scalar, &scan_scalar, nullptr, 0}};
 #if defined(__x86_64__)
   const Features features = detect();
-  if (features.avx2) levels.push_back({"avx2", &rows_avx2, &scan_avx2, &few_avx2});
-  const Kernels bf16{"avx512bf16", &rows_avx512, &scan_bf16, &few_bf16};
+  if (features.avx2) levels.push_back({"avx2", &rows_avx2, &scan_avx2, &few_avx2, 8});
+  const Kernels bf16{"avx512bf16", &rows_avx512, &scan_bf16, &few_bf16, 8};
   if (features.bf16 && !features.fast_bf16) levels.push_back(bf16);
-  if (features.avx512) levels.push_back({"avx512", &rows_avx512, &scan_avx512, &few_avx512});
+  if (features.avx512) levels.push_back({"avx512", &rows_avx512, &scan_avx512, &few_avx512, 8});
   if (features.bf16 && features.fast_bf16) levels.push_back(bf16);
-  if (features.amx) levels.push_back({"amx", &rows_avx512, &scan_amx, &few_bf16});
+  if (features.amx) levels.push_back({"amx", &rows_avx512, &scan_amx, &few_bf16, 4});
 #elif defined(__aarch64__)
-  levels.push_back({"neon", &rows_neon, &scan_neon, nullptr});  // Every AArch64 CPU has it.
+  levels.push_back({"neon", &rows_neon, &scan_neon, nullptr, 0});  // Every AArch64 CPU has it.
 #endif
   return levels;
 }

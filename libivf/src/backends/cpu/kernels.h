@@ -147,6 +147,8 @@ struct Kernels {
   const RowKernels* rows;
   const ScanKernels* scan;
   const FewKernels* few;  ///< Null: the level has none.
+  /// Queries of a list, at most few_queries, up to which `few` beats a tile (measured: docs/simd.md).
+  size_t few_limit;
 };
 
 extern const RowKernels rows_scalar;

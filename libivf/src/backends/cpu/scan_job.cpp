@@ -168,7 +168,7 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
   const std::size_t tile_size = kernels_.scan->tile;
   const void* rows[max_tile];
   work.tile_count = 0;
-  work.few = task.last_member - task.first_member <= few_queries ? kernels_.few : nullptr;
+  work.few = task.last_member - task.first_member <= kernels_.few_limit ? kernels_.few : nullptr;
   std::uint64_t last_row = 0;
   std::size_t member = task.first_member;
   while (member < task.last_member) {
