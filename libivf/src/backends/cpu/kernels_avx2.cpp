@@ -252,8 +252,13 @@ void multiply_group(const ScanArgs* args, size_t first, const Consume& consume) 
       for (size_t v = 0; v < vectors; ++v) sums[r][v] = _mm256_fmadd_ps(x, q[v], sums[r][v]);
     }
   }
+  // Copied, and consumed from the copy: the loop that consumes is not unrolled, and an array that it indexes would be
+  // stored to memory after every addition.
+  __m256 products[group * vectors];
+#pragma GCC unroll 12
+  for (size_t i = 0; i < group * vectors; ++i) products[i] = sums[i / vectors][i % vectors];
   for (size_t r = 0; r < group; ++r) {
-    for (size_t v = 0; v < vectors; ++v) consume(first + r, v, sums[r][v]);
+    for (size_t v = 0; v < vectors; ++v) consume(first + r, v, products[r * vectors + v]);
   }
 }
 
