@@ -112,7 +112,8 @@ class Compare final : public Command {
       const auto differs = [&](const RecordPair& pair) {
         return pair.parameters.at(key) != comparison.pairs.front().parameters.at(key);
       };
-      const bool always = key == "library" || key == "search_mode" || key == "nq";
+      const bool known = !comparison.pairs.front().parameters.at(key).is_null();
+      const bool always = known && (key == "library" || key == "search_mode" || key == "nq");
       if (always || std::any_of(comparison.pairs.begin(), comparison.pairs.end(), differs)) keys.push_back(key);
     }
     return keys;
@@ -184,7 +185,9 @@ class Compare final : public Command {
       const auto different = pairs_with([](const RecordPair& pair) { return !pair.identical.value_or(false); });
       if (different) parts.push_back(fmt::format("results differ in {}", different));
     }
-    if (parts.empty()) parts.emplace_back("no change");
+    const std::size_t unclear = count(comparison, Verdict::unclear);
+    if (parts.empty()) parts.emplace_back(unclear > 0 ? "no change found" : "no change");
+    if (unclear > 0) parts.push_back(fmt::format("{} unclear", unclear));
     return fmt::format("{}: {}", counted(comparison.pairs.size(), "pair"), fmt::join(parts, ", "));
   }
 
