@@ -26,7 +26,7 @@ constexpr const char* program_footer =
   gaussian:n=1000,d=64    generated; also uniform: and clustered: (seed=N)
 
 Exit codes: 0 done, 1 failed, 2 misuse, 3 corrupt or unreadable data, 4 a check
-said no (verify, eval and search with --min-recall, search --verify).
+said no (verify, compare, eval and search with --min-recall, search --verify).
 
 `ivf COMMAND --help` explains a command and shows examples.
 )";
