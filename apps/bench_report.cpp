@@ -95,7 +95,7 @@ std::string profile_text(const Json& record) {
   work.row({"scan computes", giga(profile["scan_flops_per_second"], "GFLOP/s")});
   work.row({"  of the level's peak, " + giga(profile["peak_flops_per_second"], "GFLOP/s"),
             percent(profile["scan_share_of_peak_flops"])});
-  return fmt::format("\nprofile of {} {}, nq {}, the last run\n\n{}\n{}", text(record["library"]), mode(record),
+  return fmt::format("\nprofile of {} {}, nq {}, the median run\n\n{}\n{}", text(record["library"]), mode(record),
                      number(record["nq"]), phases.text(), work.text());
 }
 

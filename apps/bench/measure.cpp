@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <ctime>
 #include <thread>
 
@@ -66,10 +67,19 @@ void run(const Contender& contender, const Batches& batches, Measurement& out, c
   out.batch_ms.push_back(wall / count);
   out.cpu_ms.push_back(used.cpu_ms / count);
   out.preemptions.push_back(used.preemptions / count);
+  out.stats.push_back(all.stats);
   out.result = std::move(all);
 }
 
 }  // namespace
+
+std::size_t Measurement::median_run() const {
+  const double middle = median(batch_ms);
+  const auto nearest = std::min_element(batch_ms.begin(), batch_ms.end(), [&](double a, double b) {
+    return std::fabs(a - middle) < std::fabs(b - middle);
+  });
+  return static_cast<std::size_t>(nearest - batch_ms.begin());
+}
 
 void accumulate(SearchStats& total, const SearchStats& batch) {
   total.chosen_mode = batch.chosen_mode;

@@ -39,7 +39,11 @@ struct Measurement {
   std::vector<double> preemptions;  ///< One value a run: how often a thread lost its CPU to other work, a batch.
   std::vector<double> probe_ms;     ///< One value a run: a fixed piece of arithmetic, timed just before it.
   std::uint64_t peak_bytes = 0;     ///< Largest resident memory of the process during the runs; 0: not known.
-  SearchResult result;              ///< Of all queries, from the last run; its stats are sums over the run.
+  std::vector<SearchStats> stats;   ///< One value a run: sums over its batches.
+  SearchResult result;              ///< Of all queries, from the last run, with its stats.
+
+  /// The run whose time is the median, or next to it.
+  std::size_t median_run() const;
 };
 
 /// Called between calls, so that an interrupt is noticed and progress is shown: runs done and in all.

@@ -48,10 +48,11 @@ MachinePeak machine_peak(const std::string& isa, unsigned threads) {
 
 Json make_profile(const Measurement& measurement, const SearchSettings& settings, std::size_t batches, std::size_t dim,
                   std::size_t nlist, const MachinePeak& peak) {
-  const SearchStats& stats = measurement.result.stats;
+  const std::size_t run = measurement.median_run();
+  const SearchStats& stats = measurement.stats[run];
   const auto count = static_cast<double>(batches);
   const auto queries = static_cast<double>(measurement.result.nq);
-  const double whole = measurement.batch_ms.back();
+  const double whole = measurement.batch_ms[run];
   const double phases[] = {stats.coarse_ms, stats.group_ms, stats.scan_ms, stats.refine_ms, stats.merge_ms};
   static constexpr const char* names[] = {"coarse", "group", "scan", "refine", "merge"};
   Json times = Json::object(), shares = Json::object();

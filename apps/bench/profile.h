@@ -16,7 +16,7 @@ struct MachinePeak {
 
 MachinePeak machine_peak(const std::string& isa, unsigned threads);
 
-/// The profile of the last timed run: phases in milliseconds a batch and as shares of the whole, work a query, and
+/// The profile of the median run: phases in milliseconds a batch and as shares of the whole, work a query, and
 /// rates with their share of the peak.
 nlohmann::ordered_json make_profile(const Measurement& measurement, const SearchSettings& settings, std::size_t batches,
                                     std::size_t dim, std::size_t nlist, const MachinePeak& peak);

@@ -9,6 +9,7 @@ import subprocess
 import termios
 import time
 import fcntl
+import json
 
 from support import IvfTest, main, vectors
 
@@ -122,6 +123,17 @@ class Terminal(IvfTest):
                                        feed=[self.ROWS, 1.3, self.ROWS, 0.2, interrupt])
         self.assertEqual(code, -signal.SIGINT)
         self.assertTrue(shown.endswith("\r\x1b[Kivf: error: stopped by SIGINT; no file was written or changed\r\n"), shown)
+
+    def test_a_measurement_is_a_table(self):
+        small = ["--nb", "2000", "--dim", "8", "--nlist", "10", "-q"]
+        code, shown = self.on_terminal("bench", *small, streams=("stdout", "stderr"))
+        self.assertEqual(code, 0)
+        self.assertIn("queries/s", shown)
+        self.assertNotIn("record_version", shown)
+        code, shown = self.on_terminal("bench", *small, "--json", streams=("stdout", "stderr"))
+        self.assertEqual((code, json.loads(shown)["record_version"]), (0, 1))
+        code, shown = self.on_terminal("bench", *small, "--profile", streams=("stdout", "stderr"))
+        self.assertIn("rows re-computed a query", shown)
 
 
 if __name__ == "__main__":
