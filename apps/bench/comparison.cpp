@@ -230,12 +230,14 @@ TimeChange judge_times(const std::string& key, const std::vector<double>& base, 
   const double least = minimum(fresh) / minimum(base);
   const double slower_machine = std::max(machine.ratio, 1.0), faster_machine = std::min(machine.ratio, 1.0);
   const bool steady = !machine.shared && machine.ratio <= most && machine.ratio >= 1 / most;
+  // A machine that was clearly quicker may hide a slow-down.
+  const double hidden = machine.ratio < 1 / most ? machine.ratio : 1;
   const double clear = steady ? most : most + limit;
   if (std::min(low, least) / slower_machine > clear && (steady || machine.cpu.low > most)) {
     change.verdict = Verdict::slower;
   } else if (std::max(high, least) / faster_machine < 1 / clear && (steady || machine.cpu.high < 1 / most)) {
     change.verdict = Verdict::faster;
-  } else if (high <= most) {
+  } else if (high / hidden <= most) {
     change.verdict = Verdict::same;
   } else {
     change.verdict = Verdict::unclear;

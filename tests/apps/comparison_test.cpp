@@ -46,6 +46,15 @@ TEST_CASE("what the machine lost is no slow-down of the program") {
   CHECK(verdict(base, slow, machine) == Verdict::slower);
 }
 
+TEST_CASE("a quicker machine may hide a slow-down, and that is said") {
+  Machine machine;
+  machine.ratio = 0.5;
+  machine.cpu = {0.9, 0.85, 0.95, 0.95};
+  CHECK(verdict(base, base, machine) == Verdict::unclear);
+  machine.ratio = 0.99;
+  CHECK(verdict(base, base, machine) == Verdict::same);
+}
+
 TEST_CASE("one time is taken for what it is") {
   CHECK(verdict({10}, {10.4}) == Verdict::same);
   CHECK(verdict({10}, {10.6}) == Verdict::slower);
