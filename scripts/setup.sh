@@ -35,7 +35,7 @@ build  libxxhash-dev            checksums of index files
 test   ccache                   makes a second build quick                        command:ccache
 test   catch2                   unit-test framework
 test   libopenblas-openmp-dev   BLAS for faiss
-test   libfaiss-dev             the reference that results are compared with
+test   libfaiss-dev             the reference: tests, and ivf bench --library faiss
 test   python3                  runs the checks                                   command:python3
 data   nodejs                   runs npm                                          command:node
 data   npm                      gets the data sets' packages                      command:npm
