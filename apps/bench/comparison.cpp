@@ -237,7 +237,7 @@ TimeChange judge_times(const std::string& key, const std::vector<double>& base, 
     change.verdict = Verdict::slower;
   } else if (std::max(high, least) / faster_machine < 1 / clear && (steady || machine.cpu.high < 1 / most)) {
     change.verdict = Verdict::faster;
-  } else if (high / hidden <= most) {
+  } else if (high / hidden <= most && high >= 1 / most) {
     change.verdict = Verdict::same;
   } else {
     change.verdict = Verdict::unclear;
