@@ -11,6 +11,7 @@ Installs what is missing, through apt (as root, or with sudo). Without a GROUP: 
   build   compiler, cmake, ninja and the libraries that ivf is built from
   test    Catch2, faiss (the reference that results are compared with), python3 for the checks
   data    npm, through which datasets/fetch.sh gets the real data sets
+  plot    matplotlib, for scripts/plot.py and the pictures of scripts/reproduce.sh
   lint    clang-format, clang-tidy and shellcheck, in the versions of record
 
   --dry-run   say what is missing; exit code 0 when nothing is, 1 when something is
@@ -40,6 +41,7 @@ test   python3                  runs the checks                                 
 data   nodejs                   runs npm                                          command:node
 data   npm                      gets the data sets' packages                      command:npm
 data   ca-certificates          secure connections to the registry
+plot   python3-matplotlib       draws benchmark records
 lint   clang-format-14          formatting of C++ files
 lint   clang-tidy-14            static checks of C++ files
 lint   shellcheck               static checks of scripts
@@ -66,7 +68,7 @@ dry_run=0
 groups=()
 for argument in "$@"; do
   case $argument in
-    build | test | data | lint) groups+=("$argument") ;;
+    build | test | data | plot | lint) groups+=("$argument") ;;
     --dry-run) dry_run=1 ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; printf 'setup: unknown argument: %s\n' "$argument" >&2; exit 2 ;;

@@ -1,0 +1,1 @@
+"""Pictures, tables and reports of benchmark records (docs/record.schema.json); scripts/plot.py is the program."""
