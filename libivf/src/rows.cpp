@@ -24,21 +24,40 @@ void squared_norms(MatrixView rows, float* norms) noexcept {
   }
 }
 
+namespace {
+
+/// The squared residual of a row over its squared norm.
+double residual_ratio(double residual, double norm) noexcept {
+  // A value that rounds up to infinity in bf16 makes the residual infinite. Its row's norm overflows float32, and such
+  // rows are never discarded by a scan, so the bound need not hold for them.
+  return std::isfinite(residual) && norm > 0 ? residual / norm : 0.0;
+}
+
+float root_rounded_up(double ratio) noexcept {
+  // The sums are of at most 2^16 rounded squares of exact differences: far below the relative 2^-30 added here.
+  const double bound = std::sqrt(ratio) * (1 + 0x1p-30);
+  const auto rounded = static_cast<float>(bound);
+  return rounded < bound ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
+}
+
+}  // namespace
+
 float residual_bound(const float* rows, std::size_t n, std::size_t dim) noexcept {
   const auto& kernels = *cpu::best_kernels().rows;
   double worst = 0;
   for (std::size_t i = 0; i < n; ++i) {
     double residual = 0, norm = 0;
     kernels.residual(rows + i * dim, dim, &residual, &norm);
-    // A value that rounds up to infinity in bf16 makes the residual infinite. Its row's norm overflows float32, and
-    // such rows are never discarded by a scan, so the bound need not hold for them.
-    if (!std::isfinite(residual)) continue;
-    if (norm > 0 && residual > worst * norm) worst = residual / norm;
+    worst = std::max(worst, residual_ratio(residual, norm));
   }
-  // The sums are of at most 2^16 rounded squares of exact differences: far below the relative 2^-30 added here.
-  const double bound = std::sqrt(worst) * (1 + 0x1p-30);
-  const float rounded = static_cast<float>(bound);
-  return rounded < bound ? std::nextafter(rounded, std::numeric_limits<float>::infinity()) : rounded;
+  return root_rounded_up(worst);
+}
+
+float residual_bound(const float* row, std::size_t dim, float& squared_norm) noexcept {
+  double residual = 0, norm = 0;
+  cpu::best_kernels().rows->residual(row, dim, &residual, &norm);
+  squared_norm = static_cast<float>(norm);
+  return root_rounded_up(residual_ratio(residual, norm));
 }
 
 std::size_t first_nonfinite(const float* values, std::size_t count) noexcept {

@@ -19,6 +19,15 @@ void join_planes(const std::uint16_t* hi, const std::uint16_t* lo, std::size_t c
 /// An upper bound (rounded up) of ‖x−x̂‖/‖x‖ over rows, x̂ being the hi plane; 0 for zero rows. For
 /// SegmentView::residuals.
 float residual_bound(const float* rows, std::size_t n, std::size_t dim) noexcept;
+/// The same of one row, with its squared norm (squared_norms()) from the same pass.
+float residual_bound(const float* row, std::size_t dim, float& squared_norm) noexcept;
+
+/// Asks for a row that is read soon and lies anywhere in memory.
+inline void prefetch_row(const float* row, std::size_t dim) noexcept {
+  // The hardware follows a long row once it has seen its first lines.
+  constexpr std::size_t line = 64 / sizeof(float), most = 32 * line;
+  for (std::size_t i = 0; i < dim && i < most; i += line) __builtin_prefetch(row + i);
+}
 /// Canonical squared norms of rows (rounded to float32).
 void squared_norms(MatrixView rows, float* norms) noexcept;
 /// Index of the first value that is NaN or infinite; `count` when there is none.

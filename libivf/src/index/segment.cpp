@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t plane_tail = 32;  // Elements: the 64 bytes that a scan may read past the end.
 constexpr std::size_t block_rows = 512;
+constexpr std::size_t rows_ahead = 8;  // Rows of a list lie anywhere in what was given.
 
 Buffer<std::uint16_t> plane(std::size_t elements) {
   Buffer<std::uint16_t> result(elements + plane_tail);
@@ -72,10 +73,11 @@ class Filler {
       float residual = 0;
       for (; begin < stop; ++begin) {
         const std::size_t source = order_ == nullptr ? begin : order_[begin];
+        if (order_ != nullptr && begin + rows_ahead < end)
+          prefetch_row(incoming_.rows.row(order_[begin + rows_ahead]), dim);
         const float* row = incoming_.get(source, copy.data());
         lo_is_zero &= split_planes(row, dim, segment_.hi.data() + begin * dim, segment_.lo.data() + begin * dim);
-        squared_norms(MatrixView(row, 1, dim), segment_.norms.data() + begin);
-        residual = std::max(residual, residual_bound(row, 1, dim));
+        residual = std::max(residual, residual_bound(row, dim, segment_.norms.data()[begin]));
         segment_.ids.data()[begin] = ids_.get(source);
         if (centroids_ != nullptr) radius = std::max(radius, distance(source, row, centroid.data()));
       }

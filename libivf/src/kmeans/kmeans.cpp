@@ -36,11 +36,6 @@ float largest_magnitude(MatrixView rows, unsigned threads) {
   return std::bit_cast<float>(largest.load());
 }
 
-void prefetch_row(const float* row, std::size_t dim) noexcept {
-  constexpr std::size_t line = 64 / sizeof(float), most = 32 * line;
-  for (std::size_t i = 0; i < std::min(dim, most); i += line) __builtin_prefetch(row + i);
-}
-
 /// Rows grouped by list: those of list c are rows[offsets[c]] .. rows[offsets[c + 1] - 1], in ascending order.
 struct Grouping {
   std::vector<std::uint64_t> offsets;
