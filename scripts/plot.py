@@ -121,13 +121,14 @@ def formats(text):
     return chosen
 
 
-def parse():
+def parse(words):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name, text, run):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("files", nargs="*", default=["-"], metavar="FILE", help="records as JSON lines; - is standard input")
+        command.add_argument("files", nargs="*", default=["-"], metavar="FILE",
+                             help="records as JSON lines; - is standard input")
         command.add_argument("-f", "--force", action="store_true", help="replace files that exist")
         command.set_defaults(run=run)
         return command
@@ -137,7 +138,8 @@ def parse():
                        ("maxcodes", "QPS and recall by max_codes (sweep-maxcodes)"),
                        ("history", "The same measurements over time, with what became slower")):
         command = add(name, text, command_draw)
-        command.add_argument("-o", "--out", type=pathlib.Path, default=pathlib.Path("."), metavar="DIR", help="folder [.]")
+        command.add_argument("-o", "--out", type=pathlib.Path, default=pathlib.Path("."), metavar="DIR",
+                             help="folder [.]")
         command.add_argument("--style", choices=("light", "dark", "both"), default="both", help="[both]")
         command.add_argument("--format", type=formats, default=("svg", "png"), help="svg, png or both [svg,png]")
         command.add_argument("--max-regress", type=share, default=0.05, metavar="SHARE",
@@ -152,11 +154,11 @@ def parse():
     command.add_argument("--title", default="Benchmarks of ivf", help="[Benchmarks of ivf]")
     command = commands.add_parser("check", help="Is matplotlib there? Exit code 1 when it is missing")
     command.set_defaults(run=command_check)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main():
-    arguments = parse()
+def main(words=None):
+    arguments = parse(words)
     try:
         arguments.run(arguments)
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 # Measures everything that docs/benchmarks.md and the README show, and draws it, into a dated folder.
 # shellcheck disable=SC2317  # the functions measure_NAME are called by a name that is put together
 set -euo pipefail
+here=$PWD
 cd "$(dirname "$0")/.."
 
 usage() {
@@ -29,16 +30,19 @@ die() {
   exit "${2:-1}"
 }
 
+# A path that a person gives is seen from where the person is, not from the project's root.
+seen_from_here() { if [[ -z $1 || $1 = /* ]]; then echo "$1"; else echo "$here/$1"; fi; }
+
 out=results/$(date +%Y-%m-%d) quick=0 list=0 only=()
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --out | --only)
       [ $# -ge 2 ] || die "$1 needs a value (see --help)" 2
-      if [ "$1" = --out ]; then out=$2; else only+=("$2"); fi
+      if [ "$1" = --out ]; then out=$(seen_from_here "$2"); else only+=("$2"); fi
       shift
       ;;
-    --out=*) out=${1#--out=} ;;
+    --out=*) out=$(seen_from_here "${1#--out=}") ;;
     --only=*) only+=("${1#--only=}") ;;
     --quick) quick=1 ;;
     --list) list=1 ;;
@@ -88,8 +92,12 @@ kmeans-normal    8   k-means of normal vectors, 262,144 x 128 into 4,096
 END
 }
 
-measure_seed_nq() { ivf sweep-nq "${seed[@]}" --nprobe "$seed_nprobe" --nq-list "$nq_list" --search-mode auto,matrix,csr; }
-measure_seed_nq_avx2() { IVF_ISA=avx2 ivf sweep-nq "${seed[@]}" --nprobe "$seed_nprobe" --nq-list "$nq_list" --search-mode auto; }
+measure_seed_nq() {
+  ivf sweep-nq "${seed[@]}" --nprobe "$seed_nprobe" --nq-list "$nq_list" --search-mode auto,matrix,csr
+}
+measure_seed_nq_avx2() {
+  IVF_ISA=avx2 ivf sweep-nq "${seed[@]}" --nprobe "$seed_nprobe" --nq-list "$nq_list" --search-mode auto
+}
 measure_seed_maxcodes() {
   ivf sweep-maxcodes "${seed[@]}" --nprobe "$seed_nprobe" --nq "$codes_nq" --max-codes-list "$codes_list" --search-mode auto
 }
@@ -106,7 +114,8 @@ measure_mnist_nprobe() {
   ivf sweep-nprobe --dataset "$mnist" --nlist "$mnist_nlist" --topk 10 --nprobe-list "$nprobe_list" --nq "$mnist_batch"
 }
 measure_glove() {
-  local common=(--dataset "$glove" --metric cosine --nlist "$glove_nlist" --topk 10 --nprobe "$glove_nprobe" --search-mode auto --recall)
+  local common=(--dataset "$glove" --metric cosine --nlist "$glove_nlist" --topk 10 --nprobe "$glove_nprobe" --search-mode auto
+    --recall)
   ivf bench "${common[@]}" --queries "$glove_test" --nq 1
   ivf bench "${common[@]}" --queries "$glove_queries" --nq "$glove_batch"
 }
@@ -141,6 +150,7 @@ if [ $list = 1 ]; then
 fi
 
 program=${IVF:-}
+[[ $program != */* ]] || program=$(seen_from_here "$program")
 if [ -z "$program" ]; then
   for candidate in build/apps/ivf "$(command -v ivf || true)"; do
     if [ -n "$candidate" ] && [ -x "$candidate" ]; then program=$candidate; break; fi
@@ -217,21 +227,22 @@ done 3< <(steps)
 # What is derived from the records is made anew each time: tables, pictures, report.
 records=("$out"/*.jsonl)
 [ -e "${records[0]}" ] || die "no records in $out"
+searches=() trainings=() sweeps=()
+for file in "${records[@]}"; do
+  case $file in
+    */kmeans-*) trainings+=("$file") ;;
+    */seed-* | *-nprobe.jsonl) searches+=("$file") sweeps+=("$file") ;;
+    *) searches+=("$file") ;;
+  esac
+done
 {
-  searches=() trainings=()
-  for file in "${records[@]}"; do
-    case $file in
-      */kmeans-*) trainings+=("$file") ;;
-      *) searches+=("$file") ;;
-    esac
-  done
   [ ${#searches[@]} = 0 ] || ./scripts/plot.py table --what search "${searches[@]}"
   [ ${#trainings[@]} = 0 ] || { echo; ./scripts/plot.py table --what build "${trainings[@]}"; }
 } >"$out/.tables.md"
 mv "$out/.tables.md" "$out/tables.md"
 status=0
 if ./scripts/plot.py check >/dev/null; then
-  ./scripts/plot.py draw "${records[@]}" -o "$out/pictures" --force >/dev/null || status=$?
+  [ ${#sweeps[@]} = 0 ] || ./scripts/plot.py draw "${sweeps[@]}" -o "$out/pictures" --force >/dev/null || status=$?
   ./scripts/plot.py report "${records[@]}" --env "$out/environment.json" -o "$out/report.html" --force || status=$?
 else
   say "no pictures: run scripts/setup.sh plot, and this again"

@@ -94,9 +94,10 @@ def draw_nprobe(figure, axes, style, group):
         plot_qps(axes, style, index, line, recalls)
         measured += [(recall, point.qps, point) for recall, point in zip(recalls, line.points)]
     front = rec.pareto(measured)
-    axes.plot([p[0] for p in front], [p[1] for p in front], linestyle="none", marker="o", markersize=13, markerfacecolor="none",
+    recalls, speeds = [point[0] for point in front], [point[1] for point in front]
+    axes.plot(recalls, speeds, linestyle="none", marker="o", markersize=13, markerfacecolor="none",
               markeredgecolor=style.ink, markeredgewidth=1.2, label="Pareto front (numbers: nprobe)", zorder=4)
-    axes.step([p[0] for p in front], [p[1] for p in front], where="pre", color=style.ink, linewidth=0.8, alpha=0.5, zorder=1)
+    axes.step(recalls, speeds, where="pre", color=style.ink, linewidth=0.8, alpha=0.5, zorder=1)
     for recall, qps, point in front:
         axes.annotate(f"{point.x:,}", (recall, qps), xytext=(8, 6), textcoords="offset points", fontsize=8.5)
     qps_axis(axes, all_points(lines))
@@ -120,7 +121,8 @@ def draw_maxcodes(figure, axes, style, group):
     for index, line in enumerate(lines):
         points = sorted(line.points, key=place)
         plot_qps(speed, style, index, dataclasses.replace(line, points=points), [place(point) for point in points])
-        for key, name, dimmed in (("recall_at_k_vs_unlimited", "against no limit", False), ("recall_at_k", "against exact", True)):
+        for key, name, dimmed in (("recall_at_k_vs_unlimited", "against no limit", False),
+                                  ("recall_at_k", "against exact", True)):
             having = [point for point in points if point.mean(key) is not None]
             if having:
                 recalls = True
@@ -159,6 +161,13 @@ def moment(record):
     return (record["timestamp"][:10], record["ivf_commit"], rec.label(record))
 
 
+def detail(key, value):
+    """A parameter in the name of a line."""
+    if key in ("command", "device", "host_cpu"):
+        return value
+    return f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}"
+
+
 def history_lines(group):
     places = {key: index for index, key in enumerate(moments(group))}
     series = {}
@@ -167,9 +176,7 @@ def history_lines(group):
     varying = [key for key in SAME if len({identity[SAME.index(key)] for identity in series}) > 1]
     extra = [key for key in varying if key not in ("library", "search_mode", "isa")]
     for members in series.values():
-        name = ", ".join([rec.library_name(members[0]), *(f"{members[0][key]}" if key in ("command", "device", "host_cpu")
-                                                          else f"{key} {members[0][key]:,}" if isinstance(members[0][key], int)
-                                                          else f"{key} {members[0][key]}" for key in extra)])
+        name = ", ".join([rec.library_name(members[0]), *(detail(key, members[0][key]) for key in extra)])
         points = {}
         for record in members:
             points.setdefault(places[moment(record)], []).append(record)
@@ -185,9 +192,10 @@ def draw_history(figure, axes, style, group, limit=0.05):
         for before, after in zip(line.points, line.points[1:]):
             if not is_slower(before, after, limit):
                 continue
-            axes.plot([after.x], [after.qps], marker="o", markersize=14, markerfacecolor="none", markeredgecolor=style.alarm,
-                      markeredgewidth=1.8, linestyle="none", label=None if slower else f"slower by more than {limit:.0%}", zorder=5)
-            axes.annotate(f"{after.qps / before.qps - 1:+.0%}", (after.x, after.qps), xytext=(0, -19), ha="center",
+            axes.plot([after.x], [after.qps], marker="o", markersize=14, markerfacecolor="none",
+                      markeredgecolor=style.alarm, markeredgewidth=1.8, linestyle="none", zorder=5,
+                      label=None if slower else f"slower by more than {100 * limit:g} %")
+            axes.annotate(f"{100 * (after.qps / before.qps - 1):+.0f} %", (after.x, after.qps), xytext=(0, -19), ha="center",
                           textcoords="offset points", color=style.alarm, fontsize=9, fontweight="bold")
             slower += 1
     names = []
@@ -199,6 +207,8 @@ def draw_history(figure, axes, style, group, limit=0.05):
     qps_axis(axes, all_points(lines))
     axes.set_ylim(axes.get_ylim()[0] / 1.15, axes.get_ylim()[1])
     axes.set_xlabel("Day, commit and label of the measurement")
+    # Room for a legend of every line, and for the names of every moment.
+    figure.set_size_inches(max(look.SIZE[0], 3 + 0.9 * len(names)), max(look.SIZE[1], 1 + 0.25 * len(lines)))
     legend(figure, axes, beside=True)
 
 
@@ -222,9 +232,11 @@ KINDS = {kind.name: kind for kind in (
     Kind("nq", "qps-by-nq", "Speed by the number of queries searched together", ("nq",), draw_nq,
          lambda record: record["command"] == "sweep-nq", "records of at least two values of nq (ivf sweep-nq)"),
     Kind("recall", "recall-against-qps", "Recall against speed", ("nprobe",), draw_nprobe,
-         lambda record: record["command"] == "sweep-nprobe", "records with recall of at least two values of nprobe (ivf sweep-nprobe)"),
+         lambda record: record["command"] == "sweep-nprobe",
+         "records with recall of at least two values of nprobe (ivf sweep-nprobe)"),
     Kind("maxcodes", "max-codes", "Speed and recall by the rows scanned at most", ("max_codes",), draw_maxcodes,
-         lambda record: record["command"] == "sweep-maxcodes", "records of at least two values of max_codes (ivf sweep-maxcodes)"),
+         lambda record: record["command"] == "sweep-maxcodes",
+         "records of at least two values of max_codes (ivf sweep-maxcodes)"),
     Kind("history", "history", "The same measurements over time", ("nq", "nprobe", "max_codes"), draw_history,
          lambda record: True, "the same measurement of at least two commits, days or labels"),
 )}
@@ -262,10 +274,8 @@ def render(picture, style_name, kinds, limit=0.05):
     style = look.STYLES[style_name]
     with look.applied(style):
         figure, axes = look.new_figure(2 if picture.kind.name == "maxcodes" else 1)
-        try:
-            headline(axes[0], *picture.title.split("\n", 1))
-            options = {"limit": limit} if picture.kind.name == "history" else {}
-            picture.kind.draw(figure, axes, style, picture.group, **options)
-            return {kind: look.encode(figure, kind) for kind in kinds}
-        finally:
-            look.close(figure)
+        headline(axes[0], *picture.title.split("\n", 1))
+        options = {"limit": limit} if picture.kind.name == "history" else {}
+        picture.kind.draw(figure, axes, style, picture.group, **options)
+        look.settle(figure)
+        return {kind: look.encode(figure, kind) for kind in kinds}

@@ -4,10 +4,8 @@ import dataclasses
 import io
 
 import matplotlib
-
-matplotlib.use("Agg")
-# pylint: disable=wrong-import-position
-from matplotlib import pyplot  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +40,8 @@ def applied(style):
         "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
         "legend.facecolor": style.paper, "legend.edgecolor": style.faint, "legend.framealpha": 0.9,
         "font.family": "DejaVu Sans", "font.size": 10, "lines.linewidth": 1.8, "lines.markersize": 6,
+        # A dollar sign in a label is a dollar sign.
+        "text.parse_math": False,
         # Letters as outlines: the picture does not depend on the fonts of who looks at it.
         "svg.fonttype": "path", "svg.hashsalt": "ivf", "savefig.dpi": 150,
     }
@@ -57,6 +57,12 @@ def look(style, index):
             "linestyle": DASHES[index // len(MARKERS) % len(DASHES)]}
 
 
+def settle(figure):
+    """Arranges the figure, once for all the files that it becomes."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+
+
 def encode(figure, kind):
     """The figure as the bytes of a file, the same bytes every time: without the date and the version of what drew it."""
     metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[kind]
@@ -66,10 +72,6 @@ def encode(figure, kind):
 
 
 def new_figure(rows=1):
-    figure, axes = pyplot.subplots(rows, 1, figsize=(SIZE[0], SIZE[1] if rows == 1 else 7), squeeze=False, sharex=True,
-                                   constrained_layout=True)
-    return figure, [row[0] for row in axes]
-
-
-def close(figure):
-    pyplot.close(figure)
+    figure = Figure(figsize=(SIZE[0], SIZE[1] if rows == 1 else 7), constrained_layout=True)
+    FigureCanvasAgg(figure)
+    return figure, [row[0] for row in figure.subplots(rows, 1, squeeze=False, sharex=True)]
