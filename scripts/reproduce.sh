@@ -56,16 +56,20 @@ done
 if [ $quick = 0 ]; then
   seed=(--nb 262144 --train-n 20480 --nlist 512 --topk 20)
   seed_nprobe=32 nq_list=1,8,32,128,512,2048,19600 codes_nq=19600 codes_list=0,16384,32768,65536,131072
-  mnist=datasets/cache/mnist-784.h5 mnist_nlist=256 mnist_batch=10000 mnist_kmeans=(--nlist 1024 --train-n 60000)
-  glove=datasets/cache/glove-100.h5 glove_queries=$glove:train glove_nlist=1024 glove_nprobe=50 glove_batch=10000
+  mnist=datasets/cache/mnist-784.h5 mnist_lists=(--nlist 256 --train-n 60000) mnist_batch=10000 mnist_sweep=1000
+  mnist_kmeans=(--nlist 1024 --train-n 60000)
+  glove=datasets/cache/glove-100.h5 glove_queries=$glove:train glove_nprobe=50 glove_batch=10000
+  glove_lists=(--nlist 1024 --train-n 262144)
   glove_kmeans=(--dataset "$glove" --nlist 1024 --train-n 340479)
   normal_kmeans=(--nb 262144 --train-n 262144 --nlist 4096)
   nprobe_list=1,2,4,8,16,32,64,128 repeat=5 build_repeat=3
 else
   seed=(--nb 16384 --train-n 2048 --nlist 64 --topk 20)
   seed_nprobe=8 nq_list=1,8,64 codes_nq=256 codes_list=0,512,1024
-  mnist=datasets/sample/mnist-sample.h5 mnist_nlist=32 mnist_batch=200 mnist_kmeans=(--nlist 64 --train-n 2000)
-  glove=clustered:n=10000,d=100,seed=1 glove_queries=clustered:n=500,d=100,seed=2 glove_nlist=64 glove_nprobe=8 glove_batch=500
+  mnist=datasets/sample/mnist-sample.h5 mnist_lists=(--nlist 32 --train-n 2000) mnist_batch=200 mnist_sweep=200
+  mnist_kmeans=(--nlist 64 --train-n 2000)
+  glove=clustered:n=10000,d=100,seed=1 glove_queries=clustered:n=500,d=100,seed=2 glove_nprobe=8 glove_batch=500
+  glove_lists=(--nlist 64 --train-n 10000)
   glove_kmeans=(--dataset "$glove" --queries "$glove_queries" --nlist 64 --train-n 10000)
   normal_kmeans=(--nb 16384 --train-n 16384 --nlist 128)
   nprobe_list=1,4,16 repeat=3 build_repeat=2
@@ -77,18 +81,18 @@ glove_test=$glove_queries
 # Name, minutes on a machine of two cores, what it measures. `measure_NAME` below does it (- becomes _).
 steps() {
   cat <<'END'
-seed-nq          5   normal vectors: QPS by nq, and the tables of nq = 512, 2048, 19600
-seed-nq-avx2     3   the same with AVX2
-seed-maxcodes    6   normal vectors: QPS and recall by max_codes
-mnist            3   MNIST: nprobe 6 and 14, one query at a time and 10,000
-mnist-avx2       2   the same with AVX2
+seed-nq          8   normal vectors: QPS by nq, and the tables of nq = 512, 2048, 19600
+seed-nq-avx2     6   the same with AVX2
+seed-maxcodes   15   normal vectors: QPS and recall by max_codes
+mnist            7   MNIST: nprobe 6 and 14, one query at a time and 10,000
+mnist-avx2       7   the same with AVX2
 mnist-nprobe     6   MNIST: recall against QPS
-glove            3   GloVe, cosine: one query at a time and 10,000
-glove-avx2       2   the same with AVX2
+glove            5   GloVe, cosine: one query at a time and 10,000
+glove-avx2       5   the same with AVX2
 glove-nprobe     3   GloVe, cosine: recall against QPS
-kmeans-mnist     3   k-means of MNIST, 60,000 x 784 into 1,024
-kmeans-glove     4   k-means of GloVe, 340,479 x 100 into 1,024
-kmeans-normal    8   k-means of normal vectors, 262,144 x 128 into 4,096
+kmeans-mnist     2   k-means of MNIST, 60,000 x 784 into 1,024
+kmeans-glove     2   k-means of GloVe, 340,479 x 100 into 1,024
+kmeans-normal    4   k-means of normal vectors, 262,144 x 128 into 4,096
 END
 }
 
@@ -105,23 +109,22 @@ measure_mnist() {
   local nprobe nq
   for nprobe in 6 14; do
     for nq in 1 "$mnist_batch"; do
-      ivf bench --dataset "$mnist" --nlist "$mnist_nlist" --topk 10 --nprobe "$nprobe" --nq "$nq" --search-mode auto --recall
+      ivf bench --dataset "$mnist" "${mnist_lists[@]}" --topk 10 --nprobe "$nprobe" --nq "$nq" --search-mode auto --recall
     done
   done
 }
 measure_mnist_avx2() { IVF_ISA=avx2 measure_mnist; }
 measure_mnist_nprobe() {
-  ivf sweep-nprobe --dataset "$mnist" --nlist "$mnist_nlist" --topk 10 --nprobe-list "$nprobe_list" --nq "$mnist_batch"
+  ivf sweep-nprobe --dataset "$mnist" "${mnist_lists[@]}" --topk 10 --nprobe-list "$nprobe_list" --nq "$mnist_sweep"
 }
 measure_glove() {
-  local common=(--dataset "$glove" --metric cosine --nlist "$glove_nlist" --topk 10 --nprobe "$glove_nprobe" --search-mode auto
-    --recall)
+  local common=(--dataset "$glove" --metric cosine "${glove_lists[@]}" --topk 10 --nprobe "$glove_nprobe" --search-mode auto --recall)
   ivf bench "${common[@]}" --queries "$glove_test" --nq 1
   ivf bench "${common[@]}" --queries "$glove_queries" --nq "$glove_batch"
 }
 measure_glove_avx2() { IVF_ISA=avx2 measure_glove; }
 measure_glove_nprobe() {
-  ivf sweep-nprobe --dataset "$glove" --queries "$glove_test" --metric cosine --nlist "$glove_nlist" --topk 10 \
+  ivf sweep-nprobe --dataset "$glove" --queries "$glove_test" --metric cosine "${glove_lists[@]}" --topk 10 \
     --nprobe-list "$nprobe_list"
 }
 # What counts is the training; the search of a few queries comes with every record.
