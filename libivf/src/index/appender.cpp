@@ -82,7 +82,10 @@ class FileAppender::Impl {
   }
 
   void collect(MatrixView rows, const detail::IncomingIds& ids) {
-    pending_.reserve((pending_rows() + rows.rows) * dim_);
+    // Grows by doubling, or every batch would move all that came before, but not past what a segment takes.
+    const std::size_t wanted = pending_rows() + rows.rows;
+    if (wanted * dim_ > pending_.capacity())
+      pending_.reserve(std::max(wanted, std::min(batch_rows_, 2 * pending_rows())) * dim_);
     for (std::size_t i = 0; i < rows.rows; ++i) {
       pending_.insert(pending_.end(), rows.row(i), rows.row(i) + dim_);
       pending_ids_.push_back(ids.get(i));
