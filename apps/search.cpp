@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bench/measure.h"
 #include "command.h"
 #include "ivf/index.hpp"
 #include "message.h"
@@ -24,25 +25,6 @@ constexpr std::uint64_t most_queries_at_once = 65'536;
 constexpr std::uint64_t first_radius_batch = 64;
 /// More rows than this on a terminal are read by nobody.
 constexpr std::uint64_t table_rows = 200;
-
-/// Adds up what batches did.
-void accumulate(SearchStats& total, const SearchStats& batch) {
-  total.chosen_mode = batch.chosen_mode;
-  total.auto_threshold = batch.auto_threshold;
-  total.isa = batch.isa;
-  total.threads = batch.threads;
-  total.avg_group_size = std::max(total.avg_group_size, batch.avg_group_size);
-  total.lists_scanned += batch.lists_scanned;
-  total.lists_pruned += batch.lists_pruned;
-  total.rows_scanned += batch.rows_scanned;
-  total.rows_refined += batch.rows_refined;
-  total.bytes_scanned += batch.bytes_scanned;
-  total.coarse_ms += batch.coarse_ms;
-  total.group_ms += batch.group_ms;
-  total.scan_ms += batch.scan_ms;
-  total.refine_ms += batch.refine_ms;
-  total.merge_ms += batch.merge_ms;
-}
 
 class Search final : public Command {
  public:
@@ -203,7 +185,7 @@ class Search final : public Command {
     const Stopwatch watch;
     const SearchResult found = exact_ ? index.search_exact(queries, search) : index.search(queries, search);
     search_ms_ += watch.milliseconds();
-    accumulate(stats_, found.stats);
+    bench::accumulate(stats_, found.stats);
     if (truth) recall_->add(found.ids, found.k, truth->next(queries.rows), truth->width(), queries.rows);
     if (verification_) verification_->add(first, found, index.search_exact(queries, search), all_lists());
     if (sink) sink->write(shown({first, queries.rows, found.k, {}, found.distances, found.ids}));
@@ -214,7 +196,7 @@ class Search final : public Command {
     const Stopwatch watch;
     const RangeResult found = index.range_search(queries, static_cast<float>(*radius_), search);
     search_ms_ += watch.milliseconds();
-    accumulate(stats_, found.stats);
+    bench::accumulate(stats_, found.stats);
     hits_ += found.ids.size();
     if (sink) sink->write(shown({first, queries.rows, 0, found.lims, found.distances, found.ids}));
   }
