@@ -51,13 +51,7 @@ void run_resident(const Kernels& kernels, WorkspacePool& workspaces, const ScanR
       finish(job.pool(), q - begin, q, hits, parts[thread]);
     }
   });
-  for (const auto& part : parts) {
-    stats.lists_scanned += part.lists_scanned;
-    stats.lists_pruned += part.lists_pruned;
-    stats.rows_scanned += part.rows_scanned;
-    stats.rows_refined += part.rows_refined;
-    stats.bytes_scanned += part.bytes_scanned;
-  }
+  for (const auto& part : parts) add_counters(stats, part);
   stats.scan_ms += watch.lap();
   if (request.progress != nullptr && *request.progress) (*request.progress)("search", nq, nq);
 }
@@ -104,7 +98,7 @@ void run_batches(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
         finish(job.pool(), q, first + q, hits, refined[thread]);
       }
     });
-    for (const auto& part : refined) stats.rows_refined += part.rows_refined;
+    for (const auto& part : refined) add_counters(stats, part);
     stats.refine_ms += watch.lap();
     if (request.progress != nullptr && *request.progress) (*request.progress)("search", last, nq);
   }

@@ -2,16 +2,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <functional>
 #include <limits>
-#include <new>
 
 #include "parallel.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace ivf::detail::cpu {
 namespace {
@@ -142,11 +136,7 @@ void ScanJob::run_tasks(const std::vector<ScanTask>& tasks, const Groups& groups
   });
   for (auto& work : workspaces) {
     if (!work) continue;
-    stats.lists_scanned += work->stats.lists_scanned;
-    stats.lists_pruned += work->stats.lists_pruned;
-    stats.rows_scanned += work->stats.rows_scanned;
-    stats.rows_refined += work->stats.rows_refined;
-    stats.bytes_scanned += work->stats.bytes_scanned;
+    add_counters(stats, work->stats);
     workspaces_.put_back(std::move(work));
   }
 }

@@ -68,6 +68,15 @@ struct Workspace {
   SearchStats stats;
 };
 
+/// Adds what a thread counted. Times are taken by the caller.
+inline void add_counters(SearchStats& total, const SearchStats& part) noexcept {
+  total.lists_scanned += part.lists_scanned;
+  total.lists_pruned += part.lists_pruned;
+  total.rows_scanned += part.rows_scanned;
+  total.rows_refined += part.rows_refined;
+  total.bytes_scanned += part.bytes_scanned;
+}
+
 /// Workspaces that are not in use, for one dimension at a time. Thread-safe.
 class WorkspacePool {
  public:
