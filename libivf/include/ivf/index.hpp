@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "ivf/device.hpp"
 #include "ivf/error.hpp"
 #include "ivf/search.hpp"
 #include "ivf/types.hpp"
@@ -71,6 +72,14 @@ class Index {
   std::uint64_t size() const noexcept;  ///< Rows.
   bool is_trained() const noexcept;
   IndexInfo info() const;
+
+  /// Computes on this device from now on: searches, training and additions. What the index holds is brought there now,
+  /// and what is added later, when it is next searched or when to() is called again. Throws Error(misuse) when the
+  /// device is not there, Error(failed) with the numbers when the index does not fit; it then stays where it was.
+  void to(const Placement& placement);
+  const Placement& placement() const noexcept;
+  /// The device that computes.
+  DeviceInfo device() const;
 
   /// Adds rows under the ids size() .. size()+n-1.
   void add(MatrixView rows, const RunOptions& options = {});
@@ -135,7 +144,7 @@ std::unique_ptr<Index> load_index(const std::string& path, const RunOptions& opt
 class FileAppender {
  public:
   /// Locks the file against other writers. Throws Error(failed) when another holds the lock.
-  explicit FileAppender(const std::string& path, const RunOptions& options = {});
+  explicit FileAppender(const std::string& path, const RunOptions& options = {}, const Placement& placement = {});
   ~FileAppender();
   std::size_t dim() const noexcept;
   Metric metric() const noexcept;

@@ -44,11 +44,14 @@ struct SearchStats {
   double auto_threshold = 0;  ///< avg_group_size from which `automatic` takes csr.
   std::string isa;            ///< The level that ran: "scalar", "avx2", "avx512bf16", "avx512", "amx", "neon".
   unsigned threads = 0;
-  std::uint64_t lists_scanned = 0;  ///< (query, list) pairs scanned.
-  std::uint64_t lists_pruned = 0;   ///< (query, list) pairs skipped because a bound excluded them.
-  std::uint64_t rows_scanned = 0;   ///< (query, row) pairs that the filter looked at.
-  std::uint64_t rows_refined = 0;   ///< (query, row) pairs re-computed canonically.
-  std::uint64_t bytes_scanned = 0;  ///< Bytes of the hi plane that the scan read (each list once a group).
+  std::uint64_t lists_scanned = 0;    ///< (query, list) pairs scanned.
+  std::uint64_t lists_pruned = 0;     ///< (query, list) pairs skipped because a bound excluded them.
+  std::uint64_t rows_scanned = 0;     ///< (query, row) pairs that the filter looked at.
+  std::uint64_t rows_refined = 0;     ///< (query, row) pairs re-computed canonically.
+  std::uint64_t queries_widened = 0;  ///< Queries scanned again because the first selection was not provably enough.
+  std::uint64_t queries_on_host = 0;  ///< Queries of a device that were decided on the host in the end.
+  std::uint64_t host_syncs = 0;       ///< Times that the host waited for a device.
+  std::uint64_t bytes_scanned = 0;    ///< Bytes of the hi plane that the scan read (each list once a group).
   double coarse_ms = 0, group_ms = 0, scan_ms = 0, refine_ms = 0, merge_ms = 0;  ///< Wall clock of the phases.
 };
 

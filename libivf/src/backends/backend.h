@@ -9,10 +9,18 @@
 #include <string_view>
 #include <vector>
 
+#include "ivf/device.hpp"
 #include "ivf/format/container.hpp"
 #include "ivf/index.hpp"
+#include "kmeans/fixed_point.h"
 
 namespace ivf::detail {
+
+/// What a backend keeps of a corpus where it computes. Made by Backend::load().
+class Resident {
+ public:
+  virtual ~Resident() = default;
+};
 
 /// Rows grouped in lists, in one or more segments. List l is the concatenation over the segments, in order, of their
 /// ranges.
@@ -23,6 +31,7 @@ struct Corpus {
   /// `ids` of a segment may be empty: the row's position counted over all segments is then its id (centroids).
   std::vector<format::SegmentView> segments;
   std::uint64_t rows = 0;
+  std::shared_ptr<const Resident> resident;  ///< Null: a backend that needs it loads the corpus for the call.
 };
 
 /// The lists that each query looks at, in scan order.
@@ -38,6 +47,10 @@ struct ScanRequest {
   const Corpus* corpus = nullptr;
   MatrixView queries;
   Probes probes;
+  /// In place of `probes`, for a backend that probes(): the centroids, of which each query's canonical top
+  /// `coarse_nprobe` are looked at. The lists then never leave the device.
+  const Corpus* coarse = nullptr;
+  std::size_t coarse_nprobe = 0;
   std::uint64_t max_codes = 0;  ///< 0: no limit.
   SearchMode mode = SearchMode::automatic;
   unsigned threads = 1;          ///< Resolved: at least 1.
@@ -54,11 +67,36 @@ struct RangeHits {
   std::vector<std::vector<std::pair<float, idx_t>>> hits;
 };
 
+/// Rows kept where a backend computes, for work that is repeated on them (k-means). The rows that were given stay
+/// alive and unchanged as long as this does. Used by one thread at a time.
+class HeldRows {
+ public:
+  virtual ~HeldRows() = default;
+
+  /// The canonical nearest centroid of each row (smallest id on a tie), and its value: one of each a row. `centroids`
+  /// is a corpus of one list. The result is remembered, and makes the next call faster when that has as many centroids,
+  /// most of them close to these.
+  virtual void assign(const Corpus& centroids, std::int32_t* list, float* value) = 0;
+
+  /// Brings the lists' fixed-point sums (nlist x dim, modulo 2^64) and sizes from the assignment `before` to the
+  /// assignment `after`. `before` may be null: sums and sizes are then overwritten. Sums are integers, so that taking
+  /// out the rows that left a list and adding those that came gives exactly what adding all of its rows would.
+  virtual void update_sums(const FixedPoint& fixed, std::size_t nlist, const std::int32_t* before,
+                           const std::int32_t* after, std::uint64_t* sums, std::uint64_t* sizes) = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::string_view name() const noexcept = 0;
+  virtual std::string_view name() const noexcept = 0;  ///< "native" or "torch"
   virtual std::string_view isa() const noexcept = 0;
+  /// Where it computes.
+  virtual DeviceInfo device() const = 0;
+  /// Whether topk() and range() take ScanRequest::coarse.
+  virtual bool probes() const noexcept { return false; }
+  /// Brings a corpus to where the backend computes; null when it reads the host's memory. Throws Error(failed) with the
+  /// numbers when it does not fit, before anything is allocated.
+  virtual std::shared_ptr<const Resident> load(const Corpus&) { return nullptr; }
 
   /// Canonical top-k of each query over its probed lists. `values` and `ids` are nq x k, row-major; missing results are
   /// id -1 with +inf / -inf. Statistics are added to `stats`.
@@ -77,6 +115,10 @@ class Backend {
   /// list. `hint`, when not null, holds a likely answer per row (the last iteration's), which only makes it faster.
   virtual void assign(const Corpus& centroids, MatrixView rows, const std::int32_t* hint, std::int32_t* list,
                       float* value, unsigned threads) = 0;
+
+  /// Keeps rows for repeated work with `threads` threads and at most `max_memory` bytes besides the rows themselves (0:
+  /// the backend's own limit). The backend must outlive the result.
+  virtual std::unique_ptr<HeldRows> hold(MatrixView rows, unsigned threads, std::uint64_t max_memory) = 0;
 };
 
 /// The native CPU backend at the level that the machine and IVF_ISA allow. Throws Error(misuse) when IVF_ISA names a

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "backends/registry.h"
 #include "index/checks.h"
 #include "index/impl.h"
 
@@ -11,9 +12,10 @@ namespace ivf {
 
 class FileAppender::Impl {
  public:
-  Impl(const std::string& path, const RunOptions& options)
+  Impl(const std::string& path, const RunOptions& options, const Placement& placement)
       : path_(path),
         options_(options),
+        backend_(detail::open_backend(placement)),
         resources_(detail::Resources::of(options)),
         writer_(format::Writer::append(path, resources_.threads)) {
     const format::Parameters& parameters = writer_->parameters();
@@ -101,12 +103,13 @@ class FileAppender::Impl {
 
   void write(const detail::IncomingRows& incoming, const detail::IncomingIds& ids) {
     const auto segment =
-        detail::build_segment(detail::cpu_backend(), centroids_.get(), incoming, ids, resources_, options_.progress);
+        detail::build_segment(*backend_, centroids_.get(), incoming, ids, resources_, options_.progress);
     writer_->write_segment(segment->view());
   }
 
   std::string path_;
   RunOptions options_;
+  std::shared_ptr<detail::Backend> backend_;
   detail::Resources resources_;
   std::unique_ptr<format::Writer> writer_;
   std::shared_ptr<const format::Snapshot> snapshot_;
@@ -119,8 +122,8 @@ class FileAppender::Impl {
   bool failed_ = false;
 };
 
-FileAppender::FileAppender(const std::string& path, const RunOptions& options)
-    : impl_(std::make_unique<Impl>(path, options)) {}
+FileAppender::FileAppender(const std::string& path, const RunOptions& options, const Placement& placement)
+    : impl_(std::make_unique<Impl>(path, options, placement)) {}
 FileAppender::~FileAppender() = default;
 std::size_t FileAppender::dim() const noexcept { return impl_->dim(); }
 Metric FileAppender::metric() const noexcept { return impl_->metric(); }

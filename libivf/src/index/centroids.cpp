@@ -53,6 +53,8 @@ void assign_rows(Backend& backend, const CentroidSet& centroids, const IncomingR
   const std::size_t copy_limit = std::max<std::size_t>(1, resources.max_memory / 4 / (sizeof(float) * rows.dim));
   const std::size_t batch = std::min<std::size_t>({65536, incoming.normalize ? copy_limit : 65536, rows.rows});
   std::vector<float> copy(incoming.normalize ? batch * rows.dim : 0);
+  Corpus placed = centroids.corpus();
+  placed.resident = backend.load(placed);
   for (std::size_t first = 0; first < rows.rows; first += batch) {
     if (progress) progress("assign", first, rows.rows);
     const std::size_t count = std::min(batch, rows.rows - first);
@@ -63,7 +65,7 @@ void assign_rows(Backend& backend, const CentroidSet& centroids, const IncomingR
       });
       part = MatrixView(copy.data(), count, rows.dim);
     }
-    backend.assign(centroids.corpus(), part, nullptr, lists + first, values + first, resources.threads);
+    backend.assign(placed, part, nullptr, lists + first, values + first, resources.threads);
   }
   if (progress && rows.rows != 0) progress("assign", rows.rows, rows.rows);
 }

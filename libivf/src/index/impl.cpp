@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "backends/registry.h"
 #include "index/checks.h"
 #include "kmeans/kmeans.h"
 #include "rows.h"
@@ -144,13 +145,13 @@ TrainReport IndexImpl::train(MatrixView rows, const TrainParams& params) {
   require_no_rows("train");
   const auto resources = detail::Resources::of(params);
   detail::check_matrix(rows, parameters_.dim, "training rows", resources.threads);
-  auto result =
-      detail::train_kmeans(detail::cpu_backend(), parameters_.metric, rows, parameters_.nlist, params, resources);
+  auto result = detail::train_kmeans(backend(), parameters_.metric, rows, parameters_.nlist, params, resources);
   auto centroids = std::make_unique<const detail::CentroidSet>(
       MatrixView(result.centroids.data(), parameters_.nlist, parameters_.dim),
       detail::is_inner_product(parameters_.metric));
   std::string metadata = describe_training(result.report, params);
   centroids_ = std::move(centroids);
+  residency_->centroids.reset();
   parameters_.metadata = std::move(metadata);
   parameters_.seed = params.seed;
   return std::move(result.report);
@@ -165,6 +166,7 @@ void IndexImpl::set_centroids(MatrixView values) {
   }
   std::string metadata = R"({"centroids":"given"})";
   centroids_ = std::make_unique<const detail::CentroidSet>(values, detail::is_inner_product(parameters_.metric));
+  residency_->centroids.reset();
   parameters_.metadata = std::move(metadata);
   parameters_.seed = 0;
 }
@@ -175,8 +177,8 @@ std::vector<idx_t> IndexImpl::assign(MatrixView rows, const RunOptions& options)
   detail::check_matrix(rows, parameters_.dim, "rows", resources.threads);
   std::vector<std::int32_t> lists(rows.rows);
   std::vector<float> values(rows.rows);
-  detail::assign_rows(detail::cpu_backend(), centroids, {rows, parameters_.metric == Metric::cosine}, lists.data(),
-                      values.data(), resources, options.progress);
+  detail::assign_rows(backend(), centroids, {rows, parameters_.metric == Metric::cosine}, lists.data(), values.data(),
+                      resources, options.progress);
   return {lists.begin(), lists.end()};
 }
 
@@ -189,7 +191,7 @@ void IndexImpl::add(MatrixView rows, const detail::IncomingIds& ids, const RunOp
   std::vector<std::shared_ptr<const detail::OwnedSegment>> built;
   for (std::size_t first = 0; first < rows.rows; first += detail::max_segment_rows) {
     const std::size_t count = std::min(detail::max_segment_rows, rows.rows - first);
-    built.push_back(detail::build_segment(detail::cpu_backend(), centroids,
+    built.push_back(detail::build_segment(backend(), centroids,
                                           {rows.slice(first, count), parameters_.metric == Metric::cosine},
                                           ids.slice(first, count), resources, options.progress));
   }
@@ -225,12 +227,37 @@ void IndexImpl::use_segments(std::vector<Held> held) {
   }
   held_ = std::move(held);
   corpus_ = std::move(corpus);
+  residency_->rows.reset();
 }
+
+void IndexImpl::to(const Placement& placement) {
+  auto backend = detail::open_backend(placement);
+  auto residency = std::make_unique<Residency>();
+  residency->rows = backend->load(corpus_);
+  if (centroids_ != nullptr) residency->centroids = backend->load(centroids_->corpus());
+  placement_ = placement;
+  backend_ = std::move(backend);
+  residency_ = std::move(residency);
+}
+
+detail::Corpus IndexImpl::placed(const detail::Corpus& corpus,
+                                 std::shared_ptr<const detail::Resident>& resident) const {
+  detail::Corpus result = corpus;
+  const std::lock_guard lock(residency_->mutex);
+  if (resident == nullptr) resident = backend().load(corpus);
+  result.resident = resident;
+  return result;
+}
+
+detail::Corpus IndexImpl::placed_rows() const { return placed(corpus_, residency_->rows); }
+
+detail::Corpus IndexImpl::placed_centroids() const { return placed(centroids().corpus(), residency_->centroids); }
 
 void IndexImpl::reset() noexcept {
   held_.clear();
   corpus_.segments.clear();
   corpus_.rows = 0;
+  residency_->rows.reset();
 }
 
 void IndexImpl::save(const std::string& path, const SaveOptions& options) const {

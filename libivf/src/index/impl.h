@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,6 +31,14 @@ class IndexImpl {
   const detail::CentroidSet& centroids() const;
   const std::vector<format::SegmentView>& segments() const noexcept { return corpus_.segments; }
   IndexInfo info() const;
+
+  /// Computes on this device from now on, and brings what the index holds there.
+  void to(const Placement& placement);
+  const Placement& placement() const noexcept { return placement_; }
+  detail::Backend& backend() const { return backend_ != nullptr ? *backend_ : detail::cpu_backend(); }
+  /// The rows, and the centroids, as the backend wants them: loaded on its device if they are not there yet.
+  detail::Corpus placed_rows() const;
+  detail::Corpus placed_centroids() const;
 
   TrainReport train(MatrixView rows, const TrainParams& params);
   void set_centroids(MatrixView centroids);
@@ -60,6 +69,17 @@ class IndexImpl {
   std::unique_ptr<const detail::CentroidSet> centroids_;
   std::vector<Held> held_;
   detail::Corpus corpus_;  ///< What is searched: views of held_.
+
+  /// What the backend keeps on its device, made when it is first needed. Searches may come from several threads.
+  struct Residency {
+    std::mutex mutex;
+    std::shared_ptr<const detail::Resident> rows, centroids;
+  };
+  detail::Corpus placed(const detail::Corpus& corpus, std::shared_ptr<const detail::Resident>& resident) const;
+
+  Placement placement_;
+  std::shared_ptr<detail::Backend> backend_;  ///< Null: the native CPU backend.
+  std::unique_ptr<Residency> residency_ = std::make_unique<Residency>();
 };
 
 namespace detail {

@@ -37,6 +37,7 @@ class BatchedScan {
   BatchedScan(const IndexImpl& index, const detail::Corpus& corpus, MatrixView queries, const SearchParams& params,
               bool exact)
       : index_(index),
+        backend_(index.backend()),
         corpus_(corpus),
         queries_(queries),
         params_(params),
@@ -46,12 +47,13 @@ class BatchedScan {
         max_codes_(exact ? 0 : params.max_codes) {
     detail::check_matrix(queries, index.parameters().dim, "queries", resources_.threads);
     if (params.nprobe == 0) throw Error(ErrorKind::misuse, "expected nprobe of at least 1, found 0");
-    if (nprobe_ != 0) index.centroids();  // Throws when the index is not trained.
+    if (nprobe_ != 0) centroids_ = index.placed_centroids();  // Throws when the index is not trained.
   }
 
   template <class Scan>
   void run(SearchStats& stats, Scan scan) {
-    const std::size_t per_query = nprobe_ * (sizeof(float) + sizeof(idx_t) + sizeof(std::int32_t)) +
+    const std::size_t host_probes = backend_.probes() ? 0 : nprobe_;
+    const std::size_t per_query = host_probes * (sizeof(float) + sizeof(idx_t) + sizeof(std::int32_t)) +
                                   (normalize_ ? queries_.dim * sizeof(float) : 0);
     // The backend gets what this leaves: at least half.
     const std::size_t batch =
@@ -69,11 +71,16 @@ class BatchedScan {
       request.threads = resources_.threads;
       request.max_memory = resources_.max_memory - std::min(resources_.max_memory / 2, count * per_query);
       request.progress = &progress;
-      if (nprobe_ != 0) coarse(request, buffers, stats);
+      if (host_probes != 0) {
+        coarse(request, buffers, stats);
+      } else if (nprobe_ != 0) {
+        request.coarse = &centroids_;
+        request.coarse_nprobe = nprobe_;
+      }
       scan(request, first);
     }
     stats.threads = resources_.threads;
-    stats.isa = detail::cpu_backend().isa();
+    stats.isa = backend_.isa();
   }
 
  private:
@@ -102,18 +109,18 @@ class BatchedScan {
     buffers.lists.resize(probes);
     buffers.bounds.resize(probes);
     ScanRequest step = request;
-    step.corpus = &index_.centroids().corpus();
+    step.corpus = &centroids_;
     step.max_codes = 0;
     step.mode = SearchMode::automatic;
     step.progress = nullptr;
     SearchStats unused;  // The statistics of a search are those of its lists.
     if (max_codes_ == 0) {
-      detail::cpu_backend().probe(step, nprobe_, buffers.lists.data(), buffers.bounds.data(), unused);
+      backend_.probe(step, nprobe_, buffers.lists.data(), buffers.bounds.data(), unused);
       request.probes = {buffers.lists.data(), buffers.bounds.data(), nprobe_};
     } else {
       // The cap counts rows in probe order: here the order matters, not only the set.
       buffers.ids.resize(probes);
-      detail::cpu_backend().topk(step, nprobe_, buffers.bounds.data(), buffers.ids.data(), unused);
+      backend_.topk(step, nprobe_, buffers.bounds.data(), buffers.ids.data(), unused);
       std::transform(buffers.ids.begin(), buffers.ids.end(), buffers.lists.begin(),
                      [](idx_t id) { return static_cast<std::int32_t>(id); });
       request.probes = {buffers.lists.data(), step.corpus->inner_product ? nullptr : buffers.bounds.data(), nprobe_};
@@ -122,7 +129,9 @@ class BatchedScan {
   }
 
   const IndexImpl& index_;
+  detail::Backend& backend_;
   const detail::Corpus& corpus_;
+  detail::Corpus centroids_;
   MatrixView queries_;
   const SearchParams& params_;
   Resources resources_;
@@ -135,27 +144,29 @@ SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, b
   if (params.k == 0 || params.k > detail::max_k) {
     throw Error(ErrorKind::misuse, fmt::format("expected k of 1 to {}, found {}", detail::max_k, params.k));
   }
-  BatchedScan scan(*this, corpus_, queries, params, exact);
+  const detail::Corpus corpus = placed_rows();
+  BatchedScan scan(*this, corpus, queries, params, exact);
   SearchResult result;
   result.nq = queries.rows;
   result.k = params.k;
   result.distances.resize(queries.rows * params.k);
   result.ids.resize(queries.rows * params.k);
   scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t first) {
-    detail::cpu_backend().topk(request, params.k, result.distances.data() + first * params.k,
-                               result.ids.data() + first * params.k, result.stats);
+    backend().topk(request, params.k, result.distances.data() + first * params.k, result.ids.data() + first * params.k,
+                   result.stats);
   });
   return result;
 }
 
 RangeResult IndexImpl::range_search(MatrixView queries, float radius, const SearchParams& params) const {
   if (radius != radius) throw Error(ErrorKind::misuse, "expected a radius, found NaN");
-  BatchedScan scan(*this, corpus_, queries, params, false);
+  const detail::Corpus corpus = placed_rows();
+  BatchedScan scan(*this, corpus, queries, params, false);
   RangeResult result;
   result.lims.reserve(queries.rows + 1);
   result.lims.push_back(0);
   scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t) {
-    const auto found = detail::cpu_backend().range(request, radius, result.stats);
+    const auto found = backend().range(request, radius, result.stats);
     for (const auto& hits : found.hits) {
       for (const auto& [value, id] : hits) {
         result.distances.push_back(value);

@@ -22,6 +22,10 @@ std::uint64_t Index::size() const noexcept { return impl_->rows(); }
 bool Index::is_trained() const noexcept { return impl_->trained(); }
 IndexInfo Index::info() const { return impl_->info(); }
 
+void Index::to(const Placement& placement) { impl_->to(placement); }
+const Placement& Index::placement() const noexcept { return impl_->placement(); }
+DeviceInfo Index::device() const { return impl_->backend().device(); }
+
 void Index::add(MatrixView rows, const RunOptions& options) {
   impl_->add(rows, {{}, static_cast<idx_t>(impl_->rows()), true}, options);
 }

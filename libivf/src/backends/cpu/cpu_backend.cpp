@@ -4,6 +4,7 @@
 #include <chrono>
 #include <limits>
 
+#include "backends/cpu/held_rows.h"
 #include "backends/cpu/scan_job.h"
 #include "parallel.h"
 
@@ -110,6 +111,14 @@ float value_of(float score, bool inner_product) { return inner_product ? 0.0f - 
 
 }  // namespace
 
+DeviceInfo CpuBackend::device() const {
+  DeviceInfo info;
+  info.name = "cpu";
+  info.backend = name();
+  info.detail = kernels_.level;
+  return info;
+}
+
 void CpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) {
   const bool ip = request.corpus->inner_product;
   const auto finish = [&](QueryPool& pool, std::size_t local, std::size_t q, std::vector<Hit>& hits,
@@ -172,6 +181,10 @@ void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int
     list[q] = hits.empty() ? -1 : static_cast<std::int32_t>(hits[0].id);
   };
   run_batches(kernels_, workspaces_, request, 1, infinity, stats, finish);
+}
+
+std::unique_ptr<HeldRows> CpuBackend::hold(MatrixView rows, unsigned threads, std::uint64_t) {
+  return std::make_unique<CpuHeldRows>(*this, rows, threads);
 }
 
 }  // namespace ivf::detail::cpu
