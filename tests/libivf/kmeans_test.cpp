@@ -191,7 +191,9 @@ TEST_CASE("k-means: ++ draws rows that differ while there are any") {
   std::set<std::vector<float>> distinct;
   for (std::size_t i = 0; i < 200; ++i) distinct.insert({rows.begin() + i * 3, rows.begin() + (i + 1) * 3});
   const detail::Resources resources{2, 1 << 20};
-  const auto chosen = detail::plus_plus_rows(detail::cpu_backend(), {rows.data(), 200, 3}, 9, 7, resources, {});
+  const MatrixView view(rows.data(), 200, 3);
+  const auto held = detail::cpu_backend().hold(view, 2, 1 << 20);
+  const auto chosen = detail::plus_plus_rows(*held, view, 9, 7, resources, {});
   CHECK(std::set<std::size_t>(chosen.begin(), chosen.end()).size() == 9);
   std::set<std::vector<float>> found;
   for (std::size_t c = 0; c < distinct.size(); ++c) {

@@ -81,7 +81,7 @@ std::vector<std::size_t> random_rows(std::size_t n, std::size_t nlist, std::uint
   return rows;
 }
 
-std::vector<std::size_t> plus_plus_rows(Backend& backend, MatrixView rows, std::size_t nlist, std::uint64_t seed,
+std::vector<std::size_t> plus_plus_rows(HeldRows& held, MatrixView rows, std::size_t nlist, std::uint64_t seed,
                                         const Resources& resources, const Progress& progress) {
   const Philox philox(seed, 1);
   std::vector<std::size_t> chosen = random_rows(rows.rows, 1, seed);
@@ -95,7 +95,7 @@ std::vector<std::size_t> plus_plus_rows(Backend& backend, MatrixView rows, std::
     if (chosen.size() == nlist) return chosen;
     if (progress) progress("init", chosen.size(), nlist);
     const CentroidSet last(rows.slice(chosen.back(), 1), false);
-    backend.assign(last.corpus(), rows, nullptr, lists.data(), distances.data(), resources.threads);
+    held.assign(last.corpus(), lists.data(), distances.data());
     weights.lower(distances);
     std::size_t next = weights.draw(philox.u64(chosen.size()));
     if (next == rows.rows) {

@@ -36,33 +36,11 @@ float largest_magnitude(MatrixView rows, unsigned threads) {
   return std::bit_cast<float>(largest.load());
 }
 
-/// Rows grouped by list: those of list c are rows[offsets[c]] .. rows[offsets[c + 1] - 1], in ascending order.
-struct Grouping {
-  std::vector<std::uint64_t> offsets;
-  std::vector<std::uint32_t> rows;
-};
-
-/// Groups the rows i of 0 .. lists.size()-1 for which wanted(i) holds by lists[i].
-template <class Wanted>
-void group(const std::vector<std::int32_t>& lists, std::size_t nlist, Wanted wanted, Grouping& grouping) {
-  auto& offsets = grouping.offsets;
-  offsets.assign(nlist + 2, 0);  // Shifted by one, so that the fill leaves each list's end where the next one begins.
-  for (std::size_t i = 0; i < lists.size(); ++i) {
-    if (wanted(i)) ++offsets[static_cast<std::size_t>(lists[i]) + 2];
-  }
-  for (std::size_t c = 2; c < offsets.size(); ++c) offsets[c] += offsets[c - 1];
-  grouping.rows.resize(offsets.back());
-  for (std::size_t i = 0; i < lists.size(); ++i) {
-    if (wanted(i)) grouping.rows[offsets[static_cast<std::size_t>(lists[i]) + 1]++] = static_cast<std::uint32_t>(i);
-  }
-  offsets.pop_back();
-}
-
 /// One training: the state that iterations share.
 class Lloyd {
  public:
-  Lloyd(Backend& backend, MatrixView rows, std::size_t nlist, bool spherical, const Resources& resources)
-      : backend_(backend),
+  Lloyd(HeldRows& held, MatrixView rows, std::size_t nlist, bool spherical, const Resources& resources)
+      : held_(held),
         rows_(rows),
         nlist_(nlist),
         spherical_(spherical),
@@ -86,13 +64,13 @@ class Lloyd {
 
   /// Assigns, then moves the centroids. Returns false when the result repeats that of the iteration before.
   bool iterate(bool first, TrainReport& report) {
-    assign(first);
+    assign();
     // Added in the order of the rows: the objective is the same on any number of threads.
     double objective = 0;
     for (const float value : values_) objective += value;
     report.objective.push_back(objective);
     if (!first && lists_ == previous_ && !split_last_) return false;
-    update_sums(first);
+    held_.update_sums(fixed_, nlist_, first ? nullptr : previous_.data(), lists_.data(), sums_.data(), sizes_.data());
     move_centroids();
     const std::uint64_t splits = refill();
     split_last_ = splits != 0;
@@ -104,58 +82,10 @@ class Lloyd {
   double imbalance() const { return imbalance_of(sizes_); }
 
  private:
-  void assign(bool first) {
+  void assign() {
     lists_.swap(previous_);
     const CentroidSet set(MatrixView(centroids.data(), nlist_, rows_.dim), spherical_);
-    backend_.assign(set.corpus(), rows_, first ? nullptr : previous_.data(), lists_.data(), values_.data(),
-                    resources_.threads);
-  }
-
-  /// Brings sums and sizes up to the assignment. Sums are integers, so that taking out the rows that left a list and
-  /// adding those that came gives exactly what adding all of its rows would.
-  void update_sums(bool first) {
-    std::size_t moved = rows_.rows;
-    if (!first) {
-      moved = 0;
-      for (std::size_t i = 0; i < lists_.size(); ++i) moved += lists_[i] != previous_[i];
-    }
-    if (2 * moved >= rows_.rows) {
-      std::fill(sums_.begin(), sums_.end(), 0);
-      std::fill(sizes_.begin(), sizes_.end(), 0);
-      group(
-          lists_, nlist_, [](std::size_t) { return true; }, grouping_);
-      add_groups();
-      return;
-    }
-    const auto has_moved = [this](std::size_t i) { return lists_[i] != previous_[i]; };
-    group(lists_, nlist_, has_moved, grouping_);
-    add_groups();
-    group(previous_, nlist_, has_moved, grouping_);
-    deduct_groups();
-  }
-
-  void add_groups() {
-    for_grouped_rows([this](const float* row, std::uint64_t* sums) { accumulate(row, rows_.dim, fixed_.magic, sums); });
-    for (std::size_t c = 0; c < nlist_; ++c) sizes_[c] += grouping_.offsets[c + 1] - grouping_.offsets[c];
-  }
-
-  void deduct_groups() {
-    for_grouped_rows([this](const float* row, std::uint64_t* sums) { deduct(row, rows_.dim, fixed_.magic, sums); });
-    for (std::size_t c = 0; c < nlist_; ++c) sizes_[c] -= grouping_.offsets[c + 1] - grouping_.offsets[c];
-  }
-
-  /// Calls body(row, sums of its list) for the rows of grouping_. A list belongs to one thread.
-  template <class Body>
-  void for_grouped_rows(Body body) {
-    constexpr std::size_t ahead = 8;  // Rows lie anywhere in memory: ask for them in time.
-    parallel_for(resources_.threads, nlist_, 4, [&](std::size_t begin, std::size_t end, unsigned) {
-      for (std::size_t c = begin; c < end; ++c) {
-        for (std::uint64_t i = grouping_.offsets[c]; i < grouping_.offsets[c + 1]; ++i) {
-          if (i + ahead < grouping_.rows.size()) prefetch_row(rows_.row(grouping_.rows[i + ahead]), rows_.dim);
-          body(rows_.row(grouping_.rows[i]), sums_.data() + c * rows_.dim);
-        }
-      }
-    });
+    held_.assign(set.corpus(), lists_.data(), values_.data());
   }
 
   /// Each centroid becomes the mean of its rows; those of empty lists stay for refill().
@@ -219,7 +149,7 @@ class Lloyd {
     });
   }
 
-  Backend& backend_;
+  HeldRows& held_;
   MatrixView rows_;
   std::size_t nlist_;
   bool spherical_;
@@ -227,7 +157,6 @@ class Lloyd {
   FixedPoint fixed_;
   std::vector<std::int32_t> lists_, previous_;
   std::vector<float> values_;
-  Grouping grouping_;
   std::vector<std::uint64_t> sums_;   ///< nlist x dim, in fixed point.
   std::vector<std::uint64_t> sizes_;  ///< nlist
   bool split_last_ = false;
@@ -265,10 +194,11 @@ KMeansResult train_kmeans(Backend& backend, Metric metric, MatrixView rows, std:
   }
   KMeansResult result;
   result.report.rows = rows.rows;
-  Lloyd lloyd(backend, rows, nlist, is_inner_product(metric), resources);
+  const auto held = backend.hold(rows, resources.threads, resources.max_memory);
+  Lloyd lloyd(*held, rows, nlist, is_inner_product(metric), resources);
   lloyd.start_from(params.init == KMeansInit::random
                        ? random_rows(rows.rows, nlist, params.seed)
-                       : plus_plus_rows(backend, rows, nlist, params.seed, resources, params.progress));
+                       : plus_plus_rows(*held, rows, nlist, params.seed, resources, params.progress));
   for (unsigned i = 0; i < params.iterations; ++i) {
     if (params.progress) params.progress("train", i, params.iterations);
     if (!lloyd.iterate(i == 0, result.report)) break;

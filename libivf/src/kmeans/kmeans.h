@@ -36,7 +36,8 @@ std::vector<std::size_t> random_rows(std::size_t n, std::size_t nlist, std::uint
 /// fixed point (w = floor(value * 2^s), s chosen from the largest value and n so that their sum fits 63 bits), so that
 /// sums have no order; draw i takes the first row whose running sum exceeds floor(u * total / 2^64), u being number i
 /// of Philox(seed, stream 1). When all rows left coincide with chosen ones, the first rows not yet chosen are taken.
-std::vector<std::size_t> plus_plus_rows(Backend& backend, MatrixView rows, std::size_t nlist, std::uint64_t seed,
+/// `held` holds `rows`.
+std::vector<std::size_t> plus_plus_rows(HeldRows& held, MatrixView rows, std::size_t nlist, std::uint64_t seed,
                                         const Resources& resources, const Progress& progress);
 
 }  // namespace ivf::detail
