@@ -69,6 +69,8 @@ void check_storage(hid_t dataset, const std::string& name) {
 
 }  // namespace
 
+void hdf5_after_fork() { new (&library_mutex()) std::recursive_mutex; }
+
 Hdf5Guard::Hdf5Guard() : lock_(library_mutex()) {
   // Every handle is closed here, so the library has nothing to do at exit but to complain, on stderr, about what a
   // damaged file has left inside it. Heeded only before any other call.

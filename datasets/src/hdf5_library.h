@@ -33,6 +33,10 @@ class Hdf5Guard {
   void* print_data_ = nullptr;
 };
 
+/// To be called in a child process before anything else here: the lock that its parent held during the fork is nobody's
+/// there.
+void hdf5_after_fork();
+
 /// Owner of a handle. Every kind of handle is released in the same way.
 class Hdf5Id {
  public:

@@ -1,0 +1,144 @@
+// Whatever happens to a helper process, the caller gets one clear error and goes on.
+
+#include "helper_process.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "errors.h"
+#include "fixture.h"
+#include "support/catch.hpp"
+
+using namespace ivf;
+using namespace ivf::datasets;
+using namespace ivf::datasets::test;
+
+namespace {
+
+std::string echo(HelperProcess&, std::string_view request) { return std::string(request); }
+
+/// A helper for which every request ends in `action`.
+void require_blamed(const std::string& words, const HelperProcess::Limits& limits,
+                    const std::function<void()>& action) {
+  HelperProcess helper("x.h5", limits, [&](HelperProcess&, std::string_view) -> std::string {
+    action();
+    return "survived";
+  });
+  require_refused(ErrorKind::corrupt, {"x.h5: ", words}, [&] { helper.call("go"); });
+}
+
+}  // namespace
+
+TEST_CASE("helper process: answers of any size, errors as they were thrown") {
+  HelperProcess helper("x", {}, echo);
+  for (const std::size_t size : {0u, 1u, 1000u, 5000000u}) {
+    const std::string request(size, 'r');
+    CHECK((helper.call(request) == request));
+  }
+  HelperProcess thrower("x", {}, [](HelperProcess&, std::string_view request) -> std::string {
+    if (request == "misuse") throw misuse("a message");
+    throw corrupt("another");
+  });
+  require_refused(ErrorKind::misuse, {"a message"}, [&] { thrower.call("misuse"); });
+  require_refused(ErrorKind::corrupt, {"another"}, [&] { thrower.call(""); });
+}
+
+TEST_CASE("helper process: crashes, exits and endless work are errors that name the file") {
+  require_blamed("crashed (Killed)", {}, [] { ::raise(SIGKILL); });
+  require_blamed("gave up (exit code 7)", {}, [] { ::_exit(7); });
+  require_blamed("gave up", {}, [] { throw 5; });
+#ifndef IVF_TEST_SANITIZED  // A sanitizer turns these into reports and exit codes.
+  require_blamed("crashed (Segmentation fault)", {}, [] { ::raise(SIGSEGV); });
+  require_blamed("crashed (Aborted)", {}, [] { std::abort(); });
+#endif
+  const auto start = std::chrono::steady_clock::now();
+  require_blamed("takes more than 0.3 s", {.processor_time = std::chrono::milliseconds(300)}, [] {
+    for (volatile bool forever = true; forever;) {
+    }
+  });
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(30));
+}
+
+TEST_CASE("helper process: after a crash every later call is an error too") {
+  HelperProcess helper("x", {}, [](HelperProcess&, std::string_view) -> std::string { ::_exit(1); });
+  require_refused(ErrorKind::corrupt, {"gave up (exit code 1)"}, [&] { helper.call(""); });
+  require_refused(ErrorKind::corrupt, {"is gone"}, [&] { helper.call(""); });
+}
+
+#ifndef IVF_TEST_SANITIZED  // A sanitizer needs all of the address space.
+TEST_CASE("helper process: memory is limited, and the limit can be raised") {
+  constexpr std::size_t kMuch = std::size_t{64} << 20;
+  const HelperProcess::Limits limits{.memory = std::size_t{16} << 20};
+  const auto take = [] {
+    std::string much(kMuch, 'x');
+    return std::string(much.end() - 1, much.end());
+  };
+  HelperProcess modest("x", limits, [&](HelperProcess&, std::string_view) { return take(); });
+  require_refused(ErrorKind::corrupt, {"x: asks for more memory"}, [&] { modest.call(""); });
+  HelperProcess raised("x", limits, [&](HelperProcess&, std::string_view) {
+    HelperProcess::allow_memory(2 * kMuch);
+    return take();
+  });
+  CHECK(raised.call("") == "x");
+}
+#endif
+
+TEST_CASE("helper process: shared memory shows what the child writes") {
+  HelperProcess helper("x", {}, [out = std::span<std::byte>()](HelperProcess& self, std::string_view request) mutable {
+    if (out.empty()) out = self.share(10);
+    std::memcpy(out.data(), request.data(), std::min<std::size_t>(request.size(), 10));
+    return std::string();
+  });
+  for (const std::string text : {"0123456789", "abcdefghij"}) {
+    helper.call(text);
+    const auto shared = helper.shared(10);
+    CHECK(std::memcmp(shared.data(), text.data(), 10) == 0);
+  }
+  HelperProcess stingy("x", {}, [](HelperProcess& self, std::string_view) {
+    self.share(10);
+    return std::string();
+  });
+  stingy.call("");
+  require_refused(ErrorKind::corrupt, {"misbehaves"}, [&] { stingy.shared(1 << 20); });
+}
+
+TEST_CASE("helper process: it holds no files of its parent and does not outlive it") {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const pid_t parent = ::fork();
+  REQUIRE(parent >= 0);
+  if (parent == 0) {
+    // A parent with a child that is lost in endless work, and that is killed.
+    HelperProcess helper("x", {}, [&](HelperProcess&, std::string_view) -> std::string {
+      for (volatile bool forever = true; forever;) {
+      }
+      return "";
+    });
+    std::thread([&] { helper.call(""); }).detach();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    ::raise(SIGKILL);
+  }
+  ::close(ends[1]);
+  int status = 0;
+  REQUIRE(::waitpid(parent, &status, 0) == parent);
+  // The child has the other end of the pipe until it is gone.
+  char byte;
+  CHECK(::read(ends[0], &byte, 1) == 0);
+  ::close(ends[0]);
+
+  REQUIRE(::pipe(ends) == 0);
+  HelperProcess helper("x", {}, [&](HelperProcess& self, std::string_view) {
+    self.close_all_but(-1);
+    return std::string(::write(ends[1], "x", 1) < 0 && errno == EBADF ? "closed" : "open");
+  });
+  CHECK(helper.call("") == "closed");
+  ::close(ends[0]);
+  ::close(ends[1]);
+}

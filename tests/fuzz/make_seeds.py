@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets (tests/fuzz/seeds/): small inputs of every kind that a target understands.
+
+    tests/fuzz/make_seeds.py          they are committed; run it after the shape of an input has changed
+"""
+import json
+import pathlib
+import shutil
+import struct
+import zlib
+
+HERE = pathlib.Path(__file__).resolve().parent
+TESTS = HERE.parent
+
+
+class Seeds:
+    def __init__(self, target):
+        self.folder = HERE / "seeds" / target
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def add(self, name, data):
+        (self.folder / name).write_bytes(data)
+
+
+def container():
+    """Which repairs to leave out, header, superblock of each slot, everything from offset 12288 on."""
+    seeds = Seeds("container")
+    for path in sorted((TESTS / "golden").glob("*.ivf")):
+        data = path.read_bytes()
+        seeds.add(path.stem, b"\0" + data[:128] + data[4096:4224] + data[8192:8320] + data[12288:])
+        if path.stem == "v1-ivf-l2":
+            seeds.add(path.stem + "-as-it-is", b"\x0f" + data[:128] + data[4096:4224] + data[8192:8320] + data[12288:])
+
+
+def choice(number, size):
+    """What picks one of several formats: a uint32; then the first row and the size of a batch."""
+    return struct.pack("<IBB", number, 1, size)
+
+
+def vecs():
+    seeds = Seeds("vecs")
+    rows = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
+    for number, (name, code) in enumerate((("fvecs", "f"), ("bvecs", "B"), ("ivecs", "i"))):
+        data = b"".join(struct.pack(f"<i4{code}", 4, *row) for row in rows)
+        seeds.add(name, choice(number, 1) + data)
+        seeds.add(name + "-cut", choice(number, 1) + data[:-3])
+        seeds.add(name + "-mixed", choice(number, 1) + data + struct.pack(f"<i3{code}", 3, 1, 2, 3) + bytes(16))
+
+
+def bin_files():
+    seeds = Seeds("bin")
+    for number, (name, code) in enumerate((("fbin", "f"), ("u8bin", "B"), ("i8bin", "b"), ("ibin", "i"))):
+        seeds.add(name, choice(number, 2) + struct.pack(f"<II12{code}", 3, 4, *range(12)))
+    truth = struct.pack("<II6i6f", 2, 3, *range(6), *range(6))
+    for number, name in ((3, "ibin-of-truth"), (4, "gt"), (5, "gt-ids"), (6, "gt-distances")):
+        seeds.add(name, choice(number, 2) + truth)
+
+
+def npy():
+    seeds = Seeds("npy")
+    for name, descr, version, data in (("f4", "<f4", 1, struct.pack("<12f", *range(12))),
+                                       ("f8-big", ">f8", 1, struct.pack(">12d", *range(12))),
+                                       ("f2", "<f2", 2, struct.pack("<12e", *range(12))),
+                                       ("u1", "|u1", 3, bytes(range(12))),
+                                       ("i8", "<i8", 1, struct.pack("<12q", *range(12)))):
+        text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (3, 4), }}\n".encode()
+        length = struct.pack("<H" if version == 1 else "<I", len(text))
+        seeds.add(name, bytes((1, 2)) + b"\x93NUMPY" + bytes((version, 0)) + length + text + data)
+    text = b"{'descr': '<i4', 'fortran_order': True, 'shape': (12L,), }\n"
+    seeds.add("one-axis", bytes((1, 2)) + b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + struct.pack("<12i", *range(12)))
+
+
+def hdf5():
+    """Small files of the kinds that there are; made by h5py, whose files are committed with the rest."""
+    import io
+
+    import h5py
+    import numpy
+
+    seeds = Seeds("hdf5")
+    rows = numpy.arange(24, dtype="f4").reshape(6, 4)
+
+    def add(name, fill, **options):
+        data = io.BytesIO()
+        with h5py.File(data, "w", **options) as file:
+            fill(file)
+        seeds.add(name, data.getvalue())
+
+    def annotated(file):
+        file.attrs["distance"] = "euclidean"
+        file.create_dataset("train", data=rows)
+        file.create_dataset("test", data=rows[:2])
+
+    add("contiguous", annotated)
+    add("contiguous-latest", annotated, libver="latest")
+    add("gzip", lambda file: file.create_dataset("train", data=rows, chunks=(2, 4), compression=4, shuffle=True, fletcher32=True))
+    add("gzip-latest", lambda file: file.create_dataset("train", data=rows, chunks=(2, 4), compression=4, maxshape=(None, 4)), libver="latest")
+    add("wide-latest", lambda file: file.create_dataset("train", data=rows, chunks=(2, 2), maxshape=(None, None)), libver="latest")
+    add("compact", lambda file: file.create_dataset("train", data=rows.astype("u1"), dcpl=compact()))
+    add("deep", lambda file: file.create_group("a/b/c").create_dataset("train", data=rows) and file.__setitem__("train", h5py.SoftLink("/a/b/c/train")))
+    add("attribute", lambda file: file.attrs.create("distance", numpy.bytes_("angular")))
+
+
+def compact():
+    import h5py
+
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.COMPACT)
+    return properties
+
+
+def hdf5_chunks():
+    """Axes, size, chunk, edges, filters, type, number of chunks; then each chunk's place, filters to skip and bytes."""
+    seeds = Seeds("hdf5_chunks")
+    raw = struct.pack("<20f", *range(20))
+    shape = bytes((1, 9, 3, 4, 3))  # 10 x 4 in chunks of 5 x 4
+    seeds.add("plain", shape + bytes((0, 0, 0, 1, 0, 0, 0)) + raw)
+    seeds.add("gzip", shape + bytes((0, 1, 0, 0, 1, 0, 0, 0)) + zlib.compress(raw))
+    seeds.add("shuffle-gzip", shape + bytes((1, 2, 1, 0, 0, 1, 5, 0, 0)) + zlib.compress(raw))
+    seeds.add("checksum", shape + bytes((0, 1, 2, 0, 1, 0, 0, 0)) + raw + bytes(4))
+    seeds.add("one-axis", bytes((0, 39, 0, 19, 0, 0, 0, 4, 1, 0, 0, 0)) + raw)
+
+
+def records():
+    seeds = Seeds("records")
+    lines = (TESTS / "records" / "sweep-nq.jsonl").read_bytes().splitlines(keepends=True)
+    seeds.add("same", b"\0" + lines[0] + b"\x1e" + lines[0])
+    seeds.add("identical", b"\1" + lines[0] + b"\x1e" + lines[0])
+    slower = json.loads(lines[0])
+    for key in ("search_ms", "search_ms_min"):
+        slower[key] = slower[key] * 2
+    slower["search_ms_runs"] = [slower["search_ms"]] * 5
+    seeds.add("slower", b"\0" + lines[0] + b"\x1e" + json.dumps(slower).encode())
+    small = {"library": "ivf", "metric": "l2", "dim": 1, "nb": 1, "nq": 1, "nlist": 1, "nprobe": 1, "topk": 1, "search_ms": 1.5}
+    seeds.add("small", b"\0" + json.dumps(small).encode() + b"\n\n" + json.dumps({**small, "search_ms_runs": [1, 2, 3]}).encode())
+
+
+def names():
+    seeds = Seeds("names")
+    for number, text in enumerate((
+            "-", "a.fvecs", "dir.h5/a.npy", "A.BVECS", "a.h5", "a.h5:train", "a.hdf5:group/name", "h5:a:b", "h5:a.h5:b:c",
+            "gt:a", "gt:a:ids", "gt:a:distances", "fbin:-", "tsv:-", "jsonl:a.tsv", "table:a", "a.jsonl", "a.txt",
+            "gaussian:n=10,d=4,seed=5", "uniform:n=10,d=4,low=-1,high=1e3", "clustered:n=20,d=3,clusters=4,spread=0.5,seed=2",
+            "gaussian:n=1k,d=2", "10k", "1.5G", "512MiB", "0.05", "5%", "1e-3", "18446744073709551616")):
+        seeds.add(f"{number:02}", text.encode())
+
+
+def search():
+    """Metric, d, nlist, n, nq, k, nprobe, cap, memory, ids, kind of values, values."""
+    seeds = Seeds("search")
+    for metric in range(3):
+        for kind in range(4):
+            shape = bytes((3 + 20 * kind, 4, 60, 5, 9, 2, kind & 1, *([20] if kind & 1 else []), 0, kind >> 1 & 1, kind))
+            values = b"".join(struct.pack("<f", (i * 7 % 23) / 4 - 2) for i in range(100))
+            seeds.add(f"metric{metric}-values{kind}", struct.pack("<I", metric) + shape + values)
+
+
+if __name__ == "__main__":
+    for make in (container, vecs, bin_files, npy, hdf5, hdf5_chunks, records, names, search):
+        make()
