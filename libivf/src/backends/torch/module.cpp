@@ -1,0 +1,58 @@
+// The module's way out: two functions, and the object behind them.
+
+#include <dlfcn.h>
+
+#include <mutex>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "backends/torch/module.h"
+#include "backends/torch/runtime.h"
+#include "backends/torch/torch_backend.h"
+
+namespace ivf::detail {
+namespace {
+
+class Module final : public TorchModule {
+ public:
+  TorchInfo info() const override { return {TORCH_VERSION, torch_backend::build_info().describe(), at::show_config()}; }
+
+  void load_plugin(const std::string& path) override {
+    const std::lock_guard lock(mutex_);
+    if (plugins_.count(path) != 0) return;
+    // Its initialisers register the device; it stays open as long as the process lives.
+    if (dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) {
+      const char* message = dlerror();
+      throw Error(ErrorKind::failed,
+                  fmt::format("{}: expected a library that brings LibTorch {} a device, found one that "
+                              "cannot be opened: {}; name one built for this LibTorch",
+                              path, TORCH_VERSION, message != nullptr ? message : "unknown reason"));
+    }
+    plugins_.insert(path);
+  }
+
+  std::vector<DeviceInfo> devices() const override { return torch_backend::torch_devices(); }
+
+  std::unique_ptr<Backend> open(const Placement& placement) override {
+    return std::make_unique<torch_backend::TorchBackend>(torch_backend::Runtime::open(placement.device),
+                                                         placement.dtype);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<std::string> plugins_;
+};
+
+}  // namespace
+}  // namespace ivf::detail
+
+extern "C" {
+
+__attribute__((visibility("default"))) const char* ivf_torch_module_version() { return IVF_MODULE_VERSION; }
+
+__attribute__((visibility("default"))) ivf::detail::TorchModule* ivf_torch_module() {
+  static ivf::detail::Module module;
+  return &module;
+}
+}

@@ -1,0 +1,116 @@
+#include "backends/torch/resident.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "ivf/index.hpp"
+#include "parallel.h"
+
+namespace ivf::detail::torch_backend {
+namespace {
+
+/// Rows are converted and sent in pieces of this many bytes: a copy runs while the next piece is made.
+constexpr std::size_t staging_bytes = std::size_t{32} << 20;
+
+at::ScalarType scalar_type(DeviceType dtype) noexcept {
+  switch (dtype) {
+    case DeviceType::float16:
+      return at::kHalf;
+    case DeviceType::bfloat16:
+      return at::kBFloat16;
+    case DeviceType::float32:
+      break;
+  }
+  return at::kFloat;
+}
+
+/// The power of two that brings values up to `largest` below 2^15, which float16 holds with room.
+double scale_for(DeviceType dtype, double largest) noexcept {
+  if (dtype != DeviceType::float16 || !(largest > 0)) return 1;
+  return std::ldexp(1.0, 14 - std::clamp(std::ilogb(largest), -100, 127));
+}
+
+}  // namespace
+
+DeviceCorpus::DeviceCorpus(std::shared_ptr<const Runtime> runtime, const Corpus& corpus, DeviceType dtype)
+    : runtime_(std::move(runtime)), host_(corpus), dtype_(dtype) {
+  const std::uint64_t value_bytes = dtype == DeviceType::float32 ? 4 : 2;
+  bytes_ = host_.count() * (host_.dim() * value_bytes + sizeof(float) + sizeof(idx_t)) +
+           host_.offsets().size() * sizeof(std::int64_t);
+}
+
+DeviceCorpus::~DeviceCorpus() { runtime_->ledger().held -= bytes_; }
+
+std::shared_ptr<const DeviceCorpus> DeviceCorpus::load(std::shared_ptr<const Runtime> runtime, const Corpus& corpus,
+                                                       DeviceType dtype) {
+  const std::shared_ptr<DeviceCorpus> result(new DeviceCorpus(std::move(runtime), corpus, dtype));
+  const Runtime& device = *result->runtime_;
+  DeviceLedger& ledger = device.ledger();
+  const std::uint64_t held = ledger.held += result->bytes_;  // Given back by the destructor, also when this throws.
+  std::uint64_t most = ledger.most.load();
+  while (held > most && !ledger.most.compare_exchange_weak(most, held)) {
+  }
+  device.require_memory(result->bytes_, fmt::format("{} rows of dimension {}", corpus.rows, corpus.dim));
+  on_device(device, available_threads(), [&] { result->fill(); });
+  return result;
+}
+
+void DeviceCorpus::fill() {
+  const unsigned threads = available_threads();
+  const std::size_t stride = host_.dim();
+  const std::int64_t n = count();
+  // Small arrays first: the largest norm sets the scale of the rows.
+  at::Tensor norms = runtime_->staging({n}, at::kFloat);
+  at::Tensor ids = runtime_->staging({n}, at::kLong);
+  constexpr std::size_t grain = 1 << 16;
+  parallel_for(threads, host_.count(), grain, [&](std::size_t begin, std::size_t end, unsigned) {
+    host_.get_norms(begin, end - begin, norms.data_ptr<float>() + begin);
+    host_.get_ids(begin, end - begin, ids.data_ptr<std::int64_t>() + begin);
+  });
+  float largest = 0;
+  for (std::int64_t i = 0; i < n; ++i) largest = std::max(largest, norms.data_ptr<float>()[i]);
+  // Half an ulp for the rounding of the stored square, and room for one that went to zero.
+  largest_norm_ = std::sqrt(static_cast<double>(largest) * (1 + 0x1p-22) + 0x1p-148);
+  if (!(largest_norm_ < std::numeric_limits<float>::max())) largest_norm_ = std::numeric_limits<double>::infinity();
+  scale_ = scale_for(dtype_, std::min(largest_norm_, 0x1p127));
+  rounding_ = rounding_of(dtype_, scale_, stride);
+
+  ids_ = runtime_->upload(ids);
+  bias_ = inner_product() ? at::zeros({n}, runtime_->options(at::kFloat)) : runtime_->upload(norms);
+  const std::vector<std::int64_t> offsets(host_.offsets().begin(), host_.offsets().end());
+  offsets_ = runtime_->upload(offsets.data(), offsets.size(), at::kLong);
+
+  rows_ = at::empty({n, dim()}, runtime_->options(scalar_type(dtype_)));
+  const auto piece = static_cast<std::int64_t>(std::max<std::size_t>(1, staging_bytes / (stride * sizeof(float))));
+  for (std::int64_t first = 0; first < n; first += piece) {
+    const std::int64_t rows = std::min(piece, n - first);
+    at::Tensor part = runtime_->on_host() && exact_rows() ? rows_.narrow(0, first, rows)
+                                                          : runtime_->staging({rows, dim()}, at::kFloat);
+    parallel_for(threads, static_cast<std::size_t>(rows), 1024, [&](std::size_t begin, std::size_t end, unsigned) {
+      host_.get(static_cast<std::uint64_t>(first) + begin, end - begin, part.data_ptr<float>() + begin * stride);
+    });
+    if (exact_rows()) {
+      if (!runtime_->on_host()) rows_.narrow(0, first, rows).copy_(part, /*non_blocking=*/true);
+    } else {
+      at::Tensor values = runtime_->upload(part);
+      rows_.narrow(0, first, rows).copy_(scale_ == 1 ? values : values * scale_);
+    }
+  }
+}
+
+at::Tensor DeviceCorpus::restored(const at::Tensor& rows) const {
+  if (exact_rows()) return rows;
+  at::Tensor values = rows.to(at::kFloat);
+  return scale_ == 1 ? values : values * (1 / scale_);
+}
+
+at::Tensor DeviceCorpus::slice(std::int64_t first, std::int64_t n) const { return restored(rows_.narrow(0, first, n)); }
+
+at::Tensor DeviceCorpus::gather(const at::Tensor& positions) const {
+  return restored(rows_.index_select(0, positions));
+}
+
+}  // namespace ivf::detail::torch_backend

@@ -1,0 +1,56 @@
+#pragma once
+/// \file
+/// A corpus on a device: rows, norms, ids and list offsets as tensors.
+
+#include <memory>
+#include <vector>
+
+#include "backends/torch/bounds.h"
+#include "backends/torch/host_rows.h"
+#include "backends/torch/runtime.h"
+
+namespace ivf::detail::torch_backend {
+
+class DeviceCorpus final : public Resident {
+ public:
+  /// Throws Error(failed), before anything is allocated, when the device has no room.
+  static std::shared_ptr<const DeviceCorpus> load(std::shared_ptr<const Runtime> runtime, const Corpus& corpus,
+                                                  DeviceType dtype);
+  ~DeviceCorpus() override;
+
+  const HostRows& host() const noexcept { return host_; }
+  const Runtime& runtime() const noexcept { return *runtime_; }
+  std::int64_t count() const noexcept { return static_cast<std::int64_t>(host_.count()); }
+  std::int64_t dim() const noexcept { return static_cast<std::int64_t>(host_.dim()); }
+  std::int64_t nlist() const noexcept { return static_cast<std::int64_t>(host_.offsets().size()) - 1; }
+  bool inner_product() const noexcept { return host_.inner_product(); }
+  /// Rows are there in full precision.
+  bool exact_rows() const noexcept { return dtype_ == DeviceType::float32; }
+  Rounding rounding() const noexcept { return rounding_; }
+  double largest_norm() const noexcept { return largest_norm_; }  ///< At least ‖x‖ of every row.
+
+  /// count(): ‖x‖² (L2) or 0 (inner product), what a score adds to its product.
+  const at::Tensor& bias() const noexcept { return bias_; }
+  const at::Tensor& ids() const noexcept { return ids_; }
+  const at::Tensor& offsets() const noexcept { return offsets_; }  ///< nlist + 1
+  /// Rows [first, first + n) in float32: n x dim.
+  at::Tensor slice(std::int64_t first, std::int64_t n) const;
+  /// Rows at any positions (one dimension) in float32.
+  at::Tensor gather(const at::Tensor& positions) const;
+
+ private:
+  DeviceCorpus(std::shared_ptr<const Runtime> runtime, const Corpus& corpus, DeviceType dtype);
+  void fill();
+  at::Tensor restored(const at::Tensor& rows) const;
+
+  std::shared_ptr<const Runtime> runtime_;
+  HostRows host_;
+  DeviceType dtype_;
+  double scale_ = 1;  ///< Rows are kept times this power of two, so that 16 bits hold the largest.
+  Rounding rounding_;
+  double largest_norm_ = 0;
+  std::uint64_t bytes_ = 0;
+  at::Tensor rows_, bias_, ids_, offsets_;
+};
+
+}  // namespace ivf::detail::torch_backend
