@@ -56,9 +56,6 @@ struct ScanRequest {
   unsigned threads = 1;          ///< Resolved: at least 1.
   std::uint64_t max_memory = 0;  ///< Resolved: workspace in bytes.
   const Progress* progress = nullptr;
-  /// With k = 1 and a corpus of one segment: a likely answer per query (a row), which only makes the search faster. May
-  /// be null.
-  const std::int32_t* hints = nullptr;
 };
 
 /// Variable-length results of a range scan: one vector a query, in no particular order of queries' work but each

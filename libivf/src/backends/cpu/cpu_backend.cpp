@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "backends/cpu/held_rows.h"
+#include "backends/cpu/nearest.h"
 #include "backends/cpu/scan_job.h"
 #include "parallel.h"
 
@@ -30,6 +31,9 @@ class Stopwatch {
 // at a time, so that the queries' candidates stay there too and no thread waits for another.
 constexpr std::size_t resident_bytes = std::size_t{1} << 20;
 constexpr std::size_t resident_block = 256;
+
+// Fewer rows do not repay what Nearest prepares of all centroids.
+constexpr std::size_t nearest_rows_min = 32;
 
 template <class Finish>
 void run_resident(const Kernels& kernels, WorkspacePool& workspaces, const ScanRequest& request, std::size_t k,
@@ -163,12 +167,15 @@ RangeHits CpuBackend::range(const ScanRequest& request, float radius, SearchStat
 
 void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int32_t* hint, std::int32_t* list,
                         float* value, unsigned threads) {
+  if (rows.rows >= nearest_rows_min) {
+    Nearest(kernels_, centroids, threads).find({rows, nullptr, false, hint, list, value});
+    return;
+  }
   ScanRequest request;
   request.corpus = &centroids;
   request.queries = rows;
   request.threads = threads;
   request.mode = SearchMode::csr;
-  request.hints = hint;
   SearchStats stats;
   const auto finish = [&](QueryPool& pool, std::size_t local, std::size_t q, std::vector<Hit>& hits,
                           SearchStats& refined) {
@@ -184,7 +191,7 @@ void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int
 }
 
 std::unique_ptr<HeldRows> CpuBackend::hold(MatrixView rows, unsigned threads, std::uint64_t) {
-  return std::make_unique<CpuHeldRows>(*this, rows, threads);
+  return std::make_unique<CpuHeldRows>(kernels_, rows, threads);
 }
 
 }  // namespace ivf::detail::cpu

@@ -8,7 +8,8 @@
 namespace ivf::detail::cpu {
 
 void CpuHeldRows::assign(const Corpus& centroids, std::int32_t* list, float* value) {
-  backend_.assign(centroids, rows_, nlist_ == centroids.rows ? nearest_.data() : nullptr, list, value, threads_);
+  const std::int32_t* hints = nlist_ == centroids.rows ? nearest_.data() : nullptr;
+  Nearest(kernels_, centroids, threads_).find({rows_, sums_.data(), nlist_ != 0, hints, list, value});
   nearest_.assign(list, list + rows_.rows);
   nlist_ = centroids.rows;
 }

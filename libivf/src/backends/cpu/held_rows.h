@@ -6,14 +6,17 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/nearest.h"
+#include "buffer.h"
 #include "ivf/types.hpp"
 
 namespace ivf::detail::cpu {
 
 class CpuHeldRows final : public HeldRows {
  public:
-  CpuHeldRows(Backend& backend, MatrixView rows, unsigned threads)
-      : backend_(backend), rows_(rows), threads_(threads) {}
+  CpuHeldRows(const Kernels& kernels, MatrixView rows, unsigned threads)
+      : kernels_(kernels), rows_(rows), threads_(threads), sums_(rows.rows) {}
   void assign(const Corpus& centroids, std::int32_t* list, float* value) override;
   void update_sums(const FixedPoint& fixed, std::size_t nlist, const std::int32_t* before, const std::int32_t* after,
                    std::uint64_t* sums, std::uint64_t* sizes) override;
@@ -32,9 +35,10 @@ class CpuHeldRows final : public HeldRows {
   template <class Body>
   void for_grouped_rows(std::uint64_t* sums, Body body);
 
-  Backend& backend_;
+  const Kernels& kernels_;
   MatrixView rows_;
   unsigned threads_;
+  Buffer<RowSums> sums_;               ///< Known from the first assignment on.
   std::size_t nlist_ = 0;              ///< Of the last assignment; 0: none yet.
   std::vector<std::int32_t> nearest_;  ///< The last assignment.
   Grouping grouping_;

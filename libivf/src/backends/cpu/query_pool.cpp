@@ -88,17 +88,6 @@ void QueryPool::prepare(std::size_t query) {
   kernels_.rows->residual(x, corpus_.dim, &residual, &square);
   state.norms = query_norms(square, kernels_.scan->rounds_queries ? residual : 0.0, corpus_.dim);
   state.limit.store(k_ == 0 ? fixed_limit_ : infinity, std::memory_order_relaxed);
-  if (request_.hints == nullptr || k_ != 1) return;
-  const auto& planes = corpus_.segments.front().planes;
-  const auto row = static_cast<std::uint64_t>(request_.hints[first_ + query]);
-  float value = 0;
-  const RefineArgs args{x,     planes.hi.data(), planes.lo.empty() ? nullptr : planes.lo.data(), corpus_.dim, &row, 1,
-                        &value};
-  (corpus_.inner_product ? kernels_.rows->refine_ip : kernels_.rows->refine_l2)(&args);
-  // The row itself passes this threshold when the scan meets it.
-  best_[query] = corpus_.inner_product ? -value : value;
-  state.best_size = 1;
-  state.limit.store(best_[query], std::memory_order_relaxed);
 }
 
 void QueryPool::lower_locked(QueryState& state, float limit) noexcept {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 
+#include "backends/cpu/row_bounds.h"
 #include "parallel.h"
 
 namespace ivf::detail::cpu {
@@ -208,21 +209,8 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
 }
 
 void ScanJob::describe_rows(const Slice& slice, Workspace& work) const noexcept {
-  const float* norms = slice.segment.planes.norms.data() + slice.begin;
-  const std::size_t rows = slice.rows();
-  for (std::size_t block = 0; block * scan_block_rows < rows; ++block) {
-    const std::size_t from = block * scan_block_rows, to = std::min<std::size_t>(rows, from + scan_block_rows);
-    // Floats that are not negative are ordered like their bits, and compilers vectorise the maximum of integers.
-    std::int32_t bits = 0;
-    for (std::size_t r = from; r < to; ++r) bits = std::max(bits, std::bit_cast<std::int32_t>(norms[r]));
-    const float half = corpus_.inner_product ? 0.0f : 0.5f;
-    for (std::size_t r = from; r < to; ++r) work.half_norms[r] = norms[r] * half;
-    const auto largest = std::bit_cast<float>(bits);
-    const double norm = norm_bound(largest);
-    const bool comparable = norm < largest_norm;
-    work.block_norms[block] = comparable ? static_cast<float>(norm * (1 + 0x1p-22)) : infinity;
-    work.block_slops[block] = !comparable ? infinity : corpus_.inner_product ? 0.0f : largest * 0x1p-21f;
-  }
+  cpu::describe_rows(slice.segment.planes.norms.data() + slice.begin, slice.rows(), corpus_.inner_product,
+                     work.half_norms, work.block_norms, work.block_slops);
 }
 
 void ScanJob::set_thresholds(Tile& tile, double rho) const noexcept {
