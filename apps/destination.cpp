@@ -25,23 +25,6 @@ constexpr std::array<TextName, 3> text_names{{
     {"table:", ".txt", TextFormat::table},
 }};
 
-/// The path within a spec that datasets will open.
-std::string data_path(std::string_view spec) {
-  static constexpr std::string_view prefixes[] = {
-      "fvecs:", "bvecs:", "ivecs:", "fbin:", "u8bin:", "i8bin:", "ibin:", "npy:", "gt:", "h5:", "hdf5:"};
-  for (const auto prefix : prefixes) {
-    if (spec.starts_with(prefix)) {
-      spec.remove_prefix(prefix.size());
-      break;
-    }
-  }
-  for (const std::string_view extension : {".h5:", ".hdf5:"}) {
-    const auto at = spec.find(extension);
-    if (at != std::string_view::npos) return std::string(spec.substr(0, at + extension.size() - 1));
-  }
-  return std::string(spec);
-}
-
 }  // namespace
 
 Destination parse_destination(const std::string& spec, TextFormat fallback) {
@@ -54,7 +37,7 @@ Destination parse_destination(const std::string& spec, TextFormat fallback) {
   for (const TextName& name : text_names) {
     if (spec.ends_with(name.extension)) return {spec, spec, name.format};
   }
-  return {spec, data_path(spec), TextFormat::none};
+  return {spec, datasets::path_of(spec), TextFormat::none};
 }
 
 bool is_ground_truth(std::string_view spec) noexcept { return spec.starts_with("gt:"); }

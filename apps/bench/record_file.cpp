@@ -45,8 +45,14 @@ void check(const StoredRecord& record) {
 }
 
 nlohmann::json parse(const StoredRecord& place, const std::string& line) {
+  // Records are nearly flat. What is nested without end would overflow the stack where values are compared and printed.
+  constexpr int kMaxDepth = 32;
+  const auto bounded = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+    if (depth > kMaxDepth) refuse(place, fmt::format("is nested more than {} levels deep", kMaxDepth));
+    return true;
+  };
   try {
-    return nlohmann::json::parse(line);
+    return nlohmann::json::parse(line, bounded);
   } catch (const nlohmann::json::parse_error& error) {
     refuse(place, fmt::format("is no JSON (at byte {} of the line)", error.byte));
   }

@@ -155,6 +155,15 @@ bool is_hdf5(std::string_view text) {
   }
 }
 
+std::string path_of(const std::string& text) {
+  try {
+    const Spec spec = parse_spec(text);
+    return spec.is_generated() ? text : spec.path;
+  } catch (const Error&) {
+    return text;
+  }
+}
+
 std::optional<Element> fixed_element(const std::string& spec) { return format_element(parse_spec(spec).format); }
 
 }  // namespace ivf::datasets

@@ -87,6 +87,10 @@ std::optional<Superblock> superblock_at(const Head& head, std::size_t offset, co
     throw_corrupt(path, fmt::format("superblock at offset {}", offset), "a generation that belongs to this slot",
                   fmt::format("{}", candidate.generation));
   }
+  if (candidate.generation > kMaxGeneration) {
+    throw_corrupt(path, fmt::format("superblock at offset {}", offset), "a generation of at most 2^63 - 1",
+                  fmt::format("{}", candidate.generation));
+  }
   return candidate;
 }
 

@@ -32,6 +32,8 @@ inline constexpr std::uint64_t kMaxLists = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t kMaxRows = std::uint64_t{1} << 40;
 inline constexpr std::uint64_t kMaxMetadata = std::uint64_t{16} << 20;
 inline constexpr std::uint32_t kMaxCompressionLevel = 22;
+/// So that there is always a next generation.
+inline constexpr std::uint64_t kMaxGeneration = (std::uint64_t{1} << 63) - 1;
 
 /// Raw bytes of a frame of a compressed section: what the writer uses, and what a reader accepts.
 inline constexpr std::uint32_t kFrameBytes = std::uint32_t{1} << 20;

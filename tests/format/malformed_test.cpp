@@ -115,6 +115,7 @@ const std::map<std::string, Case>& cases() {
                              seal(zero);
                              std::memcpy(i.bytes().data() + slot_offset(0), &zero, sizeof zero);
                            }}},
+      {"generation-large", {"ivf", superblock, [](IndexImage& i) { i.superblock().generation |= std::uint64_t{1} << 63; }}},
       {"wrong-slot", {"ivf", superblock, [](IndexImage& i) { ++i.superblock().generation; }}},
       {"copies-differ", {"ivf", nothing,
                          [](IndexImage& i) {

@@ -113,6 +113,10 @@ class Hdf5File {
 /// Whether the path names an HDF5 file (with or without a data set name).
 bool is_hdf5(std::string_view spec);
 
+/// The path within a source or destination, without format and data set: what will be opened. "-" is a pipe, and a name
+/// that means nothing is returned as it is.
+std::string path_of(const std::string& spec);
+
 /// A result of ann-benchmarks' own layout (its results.py), which its plot.py and data_export.py read.
 struct AnnBenchmarksResult {
   std::string algorithm, name, dataset, distance;

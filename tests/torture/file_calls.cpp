@@ -1,0 +1,255 @@
+// A library to be preloaded: the system calls by which files change fail on purpose, or are recorded.
+//
+//   IVF_FAULT_DIR=DIR            only files in DIR are touched
+//   IVF_FAULT=CALL:N:ERRNO[:ever]  the Nth CALL (from 0) fails; with `ever` all later ones too
+//   IVF_FAULT_SHORT=BYTES        a write transfers no more than so many bytes, and every other one is interrupted
+//   IVF_FAULT_LOG=FILE           a line for each call: what was called, on which file, whether it failed on purpose;
+//   after
+//                                a write the bytes follow. faults.py reads it.
+//
+// CALL is open (of a new file), write (also pwrite, writev), fsync, rename, ftruncate, chmod or close.
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <string>
+
+namespace {
+
+template <class Function>
+Function* next(const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+const char* setting(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+struct Plan {
+  std::string directory = setting("IVF_FAULT_DIR");
+  std::string call;
+  long number = -1;
+  int error = EIO;
+  bool ever = false;
+  std::size_t most = ~std::size_t{0};
+  int log = -1;
+
+  Plan() {
+    char name[32] = "";
+    char ever_word[8] = "";
+    if (std::sscanf(setting("IVF_FAULT"), "%31[a-z]:%ld:%d:%7s", name, &number, &error, ever_word) >= 3) call = name;
+    ever = ever_word[0] != '\0';
+    if (const char* text = setting("IVF_FAULT_SHORT"); *text != '\0') most = std::strtoull(text, nullptr, 10);
+    if (const char* path = setting("IVF_FAULT_LOG"); *path != '\0') {
+      log = next<int(const char*, int, ...)>("open")(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    }
+  }
+};
+
+const Plan& plan() {
+  static const Plan the_plan;
+  return the_plan;
+}
+
+std::mutex& mutex() {
+  static std::mutex the_mutex;
+  return the_mutex;
+}
+
+bool watched(const std::string& path) {
+  const std::string& directory = plan().directory;
+  return !directory.empty() && path.compare(0, directory.size(), directory) == 0;
+}
+
+std::string absolute(const char* path) {
+  if (path[0] == '/') return path;
+  char here[PATH_MAX];
+  return getcwd(here, sizeof here) != nullptr ? std::string(here) + "/" + path : path;
+}
+
+std::string path_of(int fd) {
+  char link[64];
+  char target[PATH_MAX];
+  std::snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  const ssize_t size = readlink(link, target, sizeof target);
+  return size > 0 ? std::string(target, static_cast<std::size_t>(size)) : std::string();
+}
+
+/// Whether this call is the one that fails. Called with the lock held, once for each call.
+bool fails(const char* call) {
+  static long counts[8];
+  static const char* const kNames[] = {"open", "write", "fsync", "rename", "ftruncate", "chmod", "close"};
+  std::size_t index = 0;
+  while (std::strcmp(kNames[index], call) != 0) ++index;
+  const long number = counts[index]++;
+  if (plan().call != call || plan().number < 0) return false;
+  return plan().ever ? number >= plan().number : number == plan().number;
+}
+
+void note(const char* call, bool failed, const std::string& path, const std::string& other, long long offset,
+          const void* data, std::size_t size) {
+  if (plan().log < 0) return;
+  const std::string line = std::string(call) + "\t" + (failed ? "failed" : "done") + "\t" + path + "\t" + other + "\t" +
+                           std::to_string(offset) + "\t" + std::to_string(size) + "\n";
+  std::string record = line;
+  if (size > 0) record.append(static_cast<const char*>(data), size);
+  auto* write = next<ssize_t(int, const void*, std::size_t)>("write");
+  if (write(plan().log, record.data(), record.size()) != static_cast<ssize_t>(record.size())) std::abort();
+}
+
+/// A call without data on a file: fails on purpose, or is made and noted.
+template <class Make>
+auto on_file(const char* call, const std::string& path, const std::string& other, long long offset, Make make) {
+  if (!watched(path)) return make();
+  const std::lock_guard lock(mutex());
+  const bool failed = fails(call);
+  auto result = decltype(make())(-1);
+  if (!failed) result = make();
+  const int error = failed ? plan().error : errno;
+  if (failed || result >= 0) note(call, failed, path, other, offset, nullptr, 0);
+  errno = error;
+  return result;
+}
+
+/// A write: may be cut short or interrupted, too.
+template <class Write>
+ssize_t on_write(int fd, const void* data, std::size_t size, long long offset, Write write) {
+  const std::string path = path_of(fd);
+  if (!watched(path)) return write(data, size);
+  const std::lock_guard lock(mutex());
+  static bool interrupt = false;
+  if (plan().most != ~std::size_t{0} && (interrupt = !interrupt)) {
+    errno = EINTR;
+    return -1;
+  }
+  if (fails("write")) {
+    note("write", true, path, "", offset, nullptr, 0);
+    errno = plan().error;
+    return -1;
+  }
+  if (offset < 0) offset = lseek(fd, 0, SEEK_CUR);
+  const ssize_t done = write(data, size < plan().most ? size : plan().most);
+  const int error = errno;
+  if (done > 0) note("write", false, path, "", offset, data, static_cast<std::size_t>(done));
+  errno = error;
+  return done;
+}
+
+int open_with(const char* name, int at, const char* path, int flags, mode_t mode) {
+  const auto make = [&] { return next<int(int, const char*, int, ...)>(name)(at, path, flags, mode); };
+  return (flags & O_CREAT) == 0 ? make() : on_file("open", absolute(path), "", 0, make);
+}
+
+mode_t mode_of(int flags, va_list list) {
+  return (flags & (O_CREAT | O_TMPFILE)) != 0 ? static_cast<mode_t>(va_arg(list, unsigned)) : 0;
+}
+
+}  // namespace
+
+extern "C" {
+
+int open(const char* path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const mode_t mode = mode_of(flags, list);
+  va_end(list);
+  return open_with("openat", AT_FDCWD, path, flags, mode);
+}
+
+int open64(const char* path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const mode_t mode = mode_of(flags, list);
+  va_end(list);
+  return open_with("openat64", AT_FDCWD, path, flags, mode);
+}
+
+ssize_t write(int fd, const void* data, size_t size) {
+  return on_write(fd, data, size, -1, [&](const void* from, std::size_t count) {
+    return next<ssize_t(int, const void*, size_t)>("write")(fd, from, count);
+  });
+}
+
+ssize_t writev(int fd, const iovec* pieces, int count) {
+  std::string all;
+  for (int i = 0; i < count; ++i) all.append(static_cast<const char*>(pieces[i].iov_base), pieces[i].iov_len);
+  return write(fd, all.data(), all.size());
+}
+
+ssize_t pwrite(int fd, const void* data, size_t size, off_t offset) {
+  return on_write(fd, data, size, offset, [&](const void* from, std::size_t count) {
+    return next<ssize_t(int, const void*, size_t, off_t)>("pwrite")(fd, from, count, offset);
+  });
+}
+
+ssize_t pwrite64(int fd, const void* data, size_t size, off64_t offset) { return pwrite(fd, data, size, offset); }
+
+int fsync(int fd) {
+  return on_file("fsync", path_of(fd), "", 0, [&] { return next<int(int)>("fsync")(fd); });
+}
+
+int fdatasync(int fd) { return fsync(fd); }
+
+int ftruncate(int fd, off_t size) noexcept {
+  return on_file("ftruncate", path_of(fd), "", size, [&] { return next<int(int, off_t)>("ftruncate")(fd, size); });
+}
+
+int ftruncate64(int fd, off64_t size) noexcept { return ftruncate(fd, size); }
+
+int fchmod(int fd, mode_t mode) noexcept {
+  return on_file("chmod", path_of(fd), "", 0, [&] { return next<int(int, mode_t)>("fchmod")(fd, mode); });
+}
+
+int chmod(const char* path, mode_t mode) noexcept {
+  return on_file("chmod", absolute(path), "", 0, [&] { return next<int(const char*, mode_t)>("chmod")(path, mode); });
+}
+
+int rename(const char* from, const char* to) noexcept {
+  return on_file("rename", absolute(from), absolute(to), 0,
+                 [&] { return next<int(const char*, const char*)>("rename")(from, to); });
+}
+
+int renameat2(int from_at, const char* from, int to_at, const char* to, unsigned flags) noexcept {
+  return on_file("rename", absolute(from), absolute(to), 0, [&] {
+    return next<int(int, const char*, int, const char*, unsigned)>("renameat2")(from_at, from, to_at, to, flags);
+  });
+}
+
+int unlink(const char* path) noexcept {
+  const int result = next<int(const char*)>("unlink")(path);
+  const int error = errno;
+  if (result == 0 && watched(absolute(path))) {
+    const std::lock_guard lock(mutex());
+    note("unlink", false, absolute(path), "", 0, nullptr, 0);
+  }
+  errno = error;
+  return result;
+}
+
+int close(int fd) {
+  // Only of files that are written: what a reader closes cannot lose data.
+  const int flags = fcntl(fd, F_GETFL);
+  const std::string path = flags >= 0 && (flags & O_ACCMODE) != O_RDONLY ? path_of(fd) : std::string();
+  const auto close_it = [&] { return next<int(int)>("close")(fd); };
+  if (!watched(path)) return close_it();
+  const std::lock_guard lock(mutex());
+  const bool failed = fails("close");
+  note("close", failed, path, "", 0, nullptr, 0);
+  const int result = close_it();  // The descriptor is gone in any case, as on Linux.
+  if (!failed) return result;
+  errno = plan().error;
+  return -1;
+}
+
+}  // extern "C"
