@@ -1,0 +1,54 @@
+#pragma once
+/// \file
+/// What one query scans: its rows counted in probe order, cut at max_codes, and its pairs counted by list.
+
+#include "backends/gpu/kernels.h"
+
+#if defined(__CUDACC__) || defined(IVF_HIP)
+
+namespace ivf::detail::gpu {
+
+/// The part of ranks [begin, end) of a query's rows that belongs to a round.
+struct RoundRows {
+  std::uint32_t begin, end;
+};
+__device__ inline RoundRows rows_of_round(const Rounds& rounds, unsigned round, std::uint32_t begin,
+                                          std::uint32_t end) {
+  return {max(begin, round == 0 ? 0 : rounds.ends[round - 1]), min(end, rounds.ends[round])};
+}
+
+/// One warp.
+__device__ inline void plan_query(const PlanArgs& a, std::uint32_t q) {
+  const unsigned lane = threadIdx.x % warp_lanes;
+  const std::uint32_t nprobe = a.segments.nprobe;
+  const std::int32_t* lists = a.segments.lists + static_cast<std::size_t>(q) * nprobe;
+  std::uint32_t* cums = a.cums + static_cast<std::size_t>(q) * (nprobe + 1);
+  std::uint32_t before = 0;
+  for (std::uint32_t first = 0; first < nprobe; first += warp_lanes) {
+    const std::uint32_t rank = first + lane;
+    const std::int32_t list = rank < nprobe ? lists[rank] : -1;
+    const std::uint32_t size = list < 0 ? 0 : a.sizes[list];
+    std::uint32_t sum = size;
+#pragma unroll
+    for (int step = 1; step < warp_lanes; step *= 2) {
+      const std::uint32_t other = shuffle_up(sum, step);
+      if (lane >= static_cast<unsigned>(step)) sum += other;
+    }
+    const std::uint32_t begin = min(before + sum - size, a.max_codes), end = min(before + sum, a.max_codes);
+    if (rank < nprobe) {
+      cums[rank] = begin;
+      for (unsigned i = 0; a.grouped && i < a.rounds.count; ++i) {
+        const RoundRows rows = rows_of_round(a.rounds, i, begin, end);
+        if (rows.begin >= rows.end) continue;
+        a.places[(static_cast<std::size_t>(i) * a.nq + q) * nprobe + rank] =
+            atomicAdd(a.histogram + static_cast<std::size_t>(i) * a.nlist + list, 1u);
+      }
+    }
+    before += shuffle(sum, warp_lanes - 1);
+  }
+  if (lane == 0) cums[nprobe] = min(before, a.max_codes);
+}
+
+}  // namespace ivf::detail::gpu
+
+#endif

@@ -1,0 +1,77 @@
+#pragma once
+/// \file
+/// CUDA and HIP under one set of names. Only the files of this folder that hold device code include it.
+
+#if defined(__HIP__) || defined(__HIPCC__)
+#define IVF_HIP 1
+#include <hip/hip_runtime.h>
+#else
+#include <cuda_runtime.h>
+#endif
+
+namespace ivf::detail::gpu {
+
+#if defined(IVF_HIP)
+using Stream = hipStream_t;
+using Event = hipEvent_t;
+using Status = hipError_t;
+using DeviceProperties = hipDeviceProp_t;
+#define IVF_GPU(name) hip##name
+#else
+using Stream = cudaStream_t;
+using Event = cudaEvent_t;
+using Status = cudaError_t;
+using DeviceProperties = cudaDeviceProp;
+#define IVF_GPU(name) cuda##name
+#endif
+
+// Lanes that work together in the kernels. On hardware whose wavefronts are wider, two such groups share one.
+constexpr int warp_lanes = 32;
+
+#if defined(__CUDACC__) || defined(IVF_HIP)
+
+#if defined(IVF_HIP)
+template <class T>
+__device__ inline T shuffle_xor(T value, int lanes) {
+  return __shfl_xor(value, lanes, warp_lanes);
+}
+template <class T>
+__device__ inline T shuffle_up(T value, int lanes) {
+  return __shfl_up(value, lanes, warp_lanes);
+}
+template <class T>
+__device__ inline T shuffle(T value, int lane) {
+  return __shfl(value, lane, warp_lanes);
+}
+/// The group's votes, bit i for lane i.
+__device__ inline unsigned ballot(bool vote) {
+  const unsigned long long all = __ballot(vote);
+  return static_cast<unsigned>(all >> ((threadIdx.x & (warpSize - 1)) & ~(warp_lanes - 1)));
+}
+#else
+template <class T>
+__device__ inline T shuffle_xor(T value, int lanes) {
+  return __shfl_xor_sync(0xffffffffu, value, lanes);
+}
+template <class T>
+__device__ inline T shuffle_up(T value, int lanes) {
+  return __shfl_up_sync(0xffffffffu, value, lanes);
+}
+template <class T>
+__device__ inline T shuffle(T value, int lane) {
+  return __shfl_sync(0xffffffffu, value, lane);
+}
+/// The group's votes, bit i for lane i.
+__device__ inline unsigned ballot(bool vote) { return __ballot_sync(0xffffffffu, vote); }
+#endif
+
+template <class T>
+__device__ inline T warp_sum(T value) {
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes >>= 1) value += shuffle_xor(value, lanes);
+  return value;
+}
+
+#endif
+
+}  // namespace ivf::detail::gpu

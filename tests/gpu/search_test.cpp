@@ -1,0 +1,143 @@
+// Coarse step and scan in one go, assignment, and fixed-point sums.
+
+#include <cuda_runtime_api.h>
+
+#include <cstring>
+#include <numeric>
+
+#include "gpu/gpu_fixture.h"
+#include "kmeans/fixed_point.h"
+#include "support/catch.hpp"
+
+namespace {
+
+using namespace ivf;
+using namespace ivf::support;
+using shapes::Kind;
+
+/// Host data on the device for the length of a scope.
+template <class T>
+class OnDevice {
+ public:
+  explicit OnDevice(const std::vector<T>& values) : count_(values.size()) {
+    REQUIRE(cudaMalloc(&data_, count_ * sizeof(T)) == cudaSuccess);
+    REQUIRE(cudaMemcpy(data_, values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice) == cudaSuccess);
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+  ~OnDevice() { cudaFree(data_); }
+  T* get() const { return static_cast<T*>(data_); }
+  std::vector<T> values() const {
+    std::vector<T> result(count_);
+    REQUIRE(cudaMemcpy(result.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost) == cudaSuccess);
+    return result;
+  }
+
+ private:
+  std::size_t count_;
+  void* data_ = nullptr;
+};
+
+}  // namespace
+
+TEST_CASE("coarse step, scan and refinement on a GPU give the oracle's results", "[gpu]") {
+  if (!have_device()) return;
+  shapes::Random random(7);
+  for (const Metric metric : {Metric::l2, Metric::ip}) {
+    for (const Kind kind : {Kind::normal, Kind::clustered, Kind::integers, Kind::offset, Kind::duplicates}) {
+      const std::size_t n = 4000, d = 24, nlist = 64, nq = 150, k = 12;
+      const std::vector<float> values = shapes::matrix(kind, n, d, random);
+      const std::vector<float> centres = shapes::matrix(kind, nlist, d, random);
+      const std::vector<float> queries = shapes::matrix(kind, nq, d, random);
+      const auto lists = oracle::assign(metric, {values, {}, d}, {centres, {}, d});
+      const ListedRows rows(metric, values, d, {}, lists, nlist, 1);
+      const ListedRows centroids(metric, centres, d, {}, std::vector<std::int32_t>(nlist, 0), 1, 1);
+      const oracle::InvertedFile file(metric, {values, {}, d}, {centres, {}, d});
+      for (const std::size_t nprobe : {1u, 9u, 64u}) {
+        for (const std::uint64_t max_codes : {0u, 333u}) {
+          for (const SearchMode mode : {SearchMode::matrix, SearchMode::csr}) {
+            INFO(shapes::name(kind) << " nprobe " << nprobe << " max_codes " << max_codes << " mode "
+                                    << static_cast<int>(mode));
+            Found found;
+            found.values.assign(nq * k, -7.0f);
+            found.ids.assign(nq * k, -7);
+            detail::gpu::SearchOptions options;
+            options.k = k;
+            options.max_codes = max_codes;
+            options.mode = mode;
+            options.tuning.first_rows = 128;
+            engine().search(centroids.device(), rows.device(), {queries.data(), nq, 0, false}, nprobe, options,
+                            {found.values.data(), found.ids.data(), nullptr, false}, nullptr);
+            for (std::size_t q = 0; q < nq; ++q) {
+              const auto candidates = file.candidates(&queries[q * d], nprobe, max_codes);
+              REQUIRE(difference(found, q, oracle::topk(metric, &queries[q * d], {values, {}, d}, candidates, k)) ==
+                      "");
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("assignment on a GPU is the oracle's, from and to device memory", "[gpu]") {
+  if (!have_device()) return;
+  shapes::Random random(8);
+  for (const Kind kind : shapes::all_kinds()) {
+    const std::size_t n = 3000, d = 17, nlist = 300;
+    const std::vector<float> values = shapes::matrix(kind, n, d, random);
+    const std::vector<float> centres = shapes::matrix(kind, nlist, d, random);
+    const ListedRows centroids(Metric::l2, centres, d, {}, std::vector<std::int32_t>(nlist, 0), 1, 1);
+    const OnDevice<float> device_rows(values);
+    const OnDevice<std::int32_t> lists(std::vector<std::int32_t>(n, -7));
+    engine().topk(centroids.device(), {device_rows.get(), n, 0, true}, {}, {}, {nullptr, nullptr, lists.get(), true},
+                  nullptr);
+    INFO(shapes::name(kind));
+    REQUIRE(lists.values() == oracle::assign(Metric::l2, {values, {}, d}, {centres, {}, d}));
+  }
+}
+
+TEST_CASE("fixed-point sums on a GPU are those of the CPU", "[gpu]") {
+  if (!have_device()) return;
+  shapes::Random random(9);
+  for (const Kind kind : {Kind::normal, Kind::tiny, Kind::huge, Kind::mixed}) {
+    const std::size_t n = 5000, d = 33, nlist = 20;
+    const std::vector<float> values = shapes::matrix(kind, n, d, random);
+    std::vector<std::int32_t> lists(n);
+    for (auto& list : lists) list = static_cast<std::int32_t>(random.below(nlist + 1)) - 1;
+    float largest = 0;
+    for (const float x : values) largest = std::max(largest, std::abs(x));
+    const auto fixed = detail::FixedPoint::of(largest, n);
+    std::vector<std::uint64_t> sums(nlist * d), sizes(nlist);
+    for (std::size_t i = 0; i < n; ++i) {
+      if (lists[i] < 0) continue;
+      const auto list = static_cast<std::size_t>(lists[i]);
+      detail::accumulate(&values[i * d], d, fixed.magic, &sums[list * d]);
+      ++sizes[list];
+    }
+    const OnDevice<float> device_rows(values);
+    const OnDevice<std::int32_t> device_lists(lists);
+    const OnDevice<std::uint64_t> device_sums(std::vector<std::uint64_t>(nlist * d)),
+        device_sizes(std::vector<std::uint64_t>(nlist, 0));
+    engine().add_to_sums({device_rows.get(), n, 0, true}, d, device_lists.get(), fixed.magic, device_sums.get(),
+                         device_sizes.get(), nullptr);
+    INFO(shapes::name(kind));
+    REQUIRE(device_sums.values() == sums);
+    REQUIRE(device_sizes.values() == sizes);
+  }
+}
+
+TEST_CASE("a request that a GPU cannot take is refused with the numbers", "[gpu]") {
+  if (!have_device()) return;
+  const ListedRows rows(Metric::l2, {1, 2, 3, 4}, 2, {}, {0, 0}, 1, 1);
+  detail::gpu::SearchOptions options;
+  options.k = 4000;
+  float value = 0;
+  std::string message;
+  try {
+    engine().topk(rows.device(), {&value, 1, 0, false}, {}, options, {&value, nullptr, nullptr, false}, nullptr);
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  REQUIRE(message == "expected k of 1 to 2048 on a device, found 4000");
+}
