@@ -102,7 +102,8 @@ class CsrScan {
     const std::int64_t all = batch_.lists.size(1) * width_;
     Candidates best = select(scores_.narrow(0, 0, count_).view({n, all}),
                              positions_.narrow(0, 0, count_).view({n, all}), limits_.width, true);
-    best.everything = width_ >= longest && all <= limits_.width;
+    // Lists of a query differ: together they have no more rows than the corpus.
+    best.everything = width_ >= longest && limits_.width >= std::min(all, corpus_.count());
     return best;
   }
 
