@@ -88,15 +88,6 @@ void ftruncate_or_throw(FileOps& ops, int fd, std::uint64_t size, const std::str
   if (result != 0) throw_errno("set the length of", path, errno);
 }
 
-void fsync_directory_of(FileOps& ops, const std::string& path) {
-  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
-  const std::string directory = parent.empty() ? std::string(".") : parent.string();
-  UniqueFd fd(ops, ops.open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
-  if (!fd.valid()) throw_errno("open the directory", directory, errno);
-  // Some file systems cannot sync a directory and say EINVAL; they then order renames by themselves or not at all.
-  if (ops.fsync(fd.get()) != 0 && errno != EINVAL) throw_errno("make durable (fsync)", directory, errno);
-}
-
 std::size_t pread_fully(int fd, void* data, std::size_t size, std::uint64_t offset, const std::string& path) {
   auto* bytes = static_cast<std::byte*>(data);
   std::size_t done = 0;
@@ -131,6 +122,18 @@ void UniqueFd::reset() noexcept {
 void UniqueFd::close_or_throw(const std::string& path) {
   // The descriptor is gone whatever close() says; EINTR on Linux too means closed.
   if (ops_->close(std::exchange(fd_, -1)) != 0 && errno != EINTR) throw_errno("close", path, errno);
+}
+
+DirectoryOf::DirectoryOf(FileOps& ops, const std::string& path) : ops_(ops) {
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  path_ = parent.empty() ? std::string(".") : parent.string();
+  fd_ = UniqueFd(ops, ops.open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+  if (!fd_.valid()) throw_errno("open the directory", path_, errno);
+}
+
+void DirectoryOf::fsync() {
+  // Some file systems cannot sync a directory and say EINVAL; they then order renames by themselves or not at all.
+  if (ops_.fsync(fd_.get()) != 0 && errno != EINVAL) throw_errno("make durable (fsync)", path_, errno);
 }
 
 UniqueFd open_for_reading(const std::string& path) {

@@ -48,9 +48,6 @@ void write_fully(FileOps& ops, int fd, const void* data, std::size_t size, const
 void fsync_or_throw(FileOps& ops, int fd, const std::string& path);
 void ftruncate_or_throw(FileOps& ops, int fd, std::uint64_t size, const std::string& path);
 
-/// Makes a rename in the directory of `path` durable.
-void fsync_directory_of(FileOps& ops, const std::string& path);
-
 /// Reads exactly `size` bytes unless the file ends before; returns the number read.
 std::size_t pread_fully(int fd, void* data, std::size_t size, std::uint64_t offset, const std::string& path);
 
@@ -72,6 +69,19 @@ class UniqueFd {
  private:
   FileOps* ops_ = nullptr;
   int fd_ = -1;
+};
+
+/// The directory of a file, to be made durable after a rename in it. Opened before, so that afterwards nothing can fail
+/// but the fsync itself.
+class DirectoryOf {
+ public:
+  DirectoryOf(FileOps& ops, const std::string& path);
+  void fsync();
+
+ private:
+  FileOps& ops_;
+  std::string path_;
+  UniqueFd fd_;
 };
 
 /// Opens a regular file for reading; anything else (directory, FIFO, device) is refused without blocking.

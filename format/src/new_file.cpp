@@ -68,6 +68,7 @@ void NewFile::publish(bool replace) {
     if (ops_.fchmod(fd_.get(), status.st_mode & kPermissions) != 0) throw_errno("set the mode of", temporary_, errno);
   }
   fsync_or_throw(ops_, fd_.get(), temporary_);
+  DirectoryOf directory(ops_, destination_);
   int result = -1;
   if (!replace) {
     result = ops_.rename_noreplace(temporary_.c_str(), destination_.c_str());
@@ -77,7 +78,7 @@ void NewFile::publish(bool replace) {
   if (replace) result = ops_.rename(temporary_.c_str(), destination_.c_str());
   if (result != 0) throw_errno("rename a temporary file to", destination_, errno);
   published_ = true;
-  fsync_directory_of(ops_, destination_);
+  directory.fsync();
 }
 
 }  // namespace ivf::format

@@ -222,6 +222,7 @@ TEST_CASE("out of memory while data are read or written is an error") {
           std::filesystem::remove(path);
         }) > 0);
   write();
+  if (format == "h5") return;  // Read by another process, whose allocations are not these.
   std::vector<float> rows(data.rows.size());
   CHECK(with_each_allocation_failing(
             [&] {
