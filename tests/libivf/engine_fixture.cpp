@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -43,16 +45,22 @@ IndexIVFFlat Scene::empty_ivf() const {
   return index;
 }
 
-IndexIVFFlat Scene::ivf(std::size_t pieces) const {
+IndexIVFFlat Scene::ivf(std::size_t pieces, const Placement& placement) const {
   auto index = empty_ivf();
-  for (std::size_t p = 0; p < pieces; ++p) add_to(index, n() * p / pieces, n() * (p + 1) / pieces - n() * p / pieces);
+  index.to(placement);
+  add_all(index, pieces);
   return index;
 }
 
-IndexFlat Scene::flat(std::size_t pieces) const {
+IndexFlat Scene::flat(std::size_t pieces, const Placement& placement) const {
   IndexFlat index(d, metric);
-  for (std::size_t p = 0; p < pieces; ++p) add_to(index, n() * p / pieces, n() * (p + 1) / pieces - n() * p / pieces);
+  index.to(placement);
+  add_all(index, pieces);
   return index;
+}
+
+void Scene::add_all(Index& index, std::size_t pieces) const {
+  for (std::size_t p = 0; p < pieces; ++p) add_to(index, n() * p / pieces, n() * (p + 1) / pieces - n() * p / pieces);
 }
 
 void Scene::add_to(Index& index, std::size_t first, std::size_t count) const {
@@ -66,11 +74,25 @@ void Scene::add_to(Index& index, std::size_t first, std::size_t count) const {
 
 namespace {
 
-std::string compare(const float* values, const idx_t* ids, std::size_t count,
-                    const std::vector<oracle::Hit>& expected) {
+/// Whether two finite values of one sign are at most so many float32 numbers apart.
+bool within_ulps(float a, float b, std::uint32_t ulps) {
+  if (!std::isfinite(a) || !std::isfinite(b) || std::signbit(a) != std::signbit(b)) return false;
+  const auto x = std::bit_cast<std::int32_t>(a), y = std::bit_cast<std::int32_t>(b);
+  return static_cast<std::uint32_t>(std::abs(x - y)) <= ulps;
+}
+
+std::string compare(const float* values, const idx_t* ids, std::size_t count, const std::vector<oracle::Hit>& expected,
+                    Tolerance* tolerance) {
   if (count != expected.size()) return fmt::format("expected {} hits, found {}", expected.size(), count);
+  if (tolerance != nullptr) tolerance->compared += count;
   for (std::size_t i = 0; i < count; ++i) {
-    if (ids[i] == expected[i].id && std::memcmp(&values[i], &expected[i].value, sizeof(float)) == 0) continue;
+    if (ids[i] == expected[i].id) {
+      if (std::memcmp(&values[i], &expected[i].value, sizeof(float)) == 0) continue;
+      if (tolerance != nullptr && within_ulps(values[i], expected[i].value, tolerance->ulps)) {
+        ++tolerance->off;
+        continue;
+      }
+    }
     return fmt::format("hit {}: expected {} ({:a}), found {} ({:a})", i, expected[i].id, expected[i].value, ids[i],
                        values[i]);
   }
@@ -79,13 +101,17 @@ std::string compare(const float* values, const idx_t* ids, std::size_t count,
 
 }  // namespace
 
-std::string difference(const SearchResult& result, std::size_t q, const std::vector<oracle::Hit>& expected) {
-  return compare(result.distances.data() + q * result.k, result.ids.data() + q * result.k, result.k, expected);
+std::string difference(const SearchResult& result, std::size_t q, const std::vector<oracle::Hit>& expected,
+                       Tolerance* tolerance) {
+  return compare(result.distances.data() + q * result.k, result.ids.data() + q * result.k, result.k, expected,
+                 tolerance);
 }
 
-std::string difference(const RangeResult& result, std::size_t q, const std::vector<oracle::Hit>& expected) {
+std::string difference(const RangeResult& result, std::size_t q, const std::vector<oracle::Hit>& expected,
+                       Tolerance* tolerance) {
   const std::size_t first = result.lims[q];
-  return compare(result.distances.data() + first, result.ids.data() + first, result.lims[q + 1] - first, expected);
+  return compare(result.distances.data() + first, result.ids.data() + first, result.lims[q + 1] - first, expected,
+                 tolerance);
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {

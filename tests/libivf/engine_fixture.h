@@ -2,6 +2,7 @@
 /// \file
 /// What the tests of the engine share: forcing a level, building an index beside its oracle, comparing bits.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,16 +48,25 @@ struct Scene {
   const float* stored_query(std::size_t i) const { return stored_queries.data() + i * d; }
   oracle::Rows stored() const { return {stored_rows, ids, d}; }
   oracle::Rows stored_centroids() const { return {centroids, {}, d}; }
-  /// A trained index without rows, and one with all rows added in `pieces` calls.
+  /// A trained index without rows, and one with all rows added in `pieces` calls, on a device.
   IndexIVFFlat empty_ivf() const;
-  IndexIVFFlat ivf(std::size_t pieces = 1) const;
-  IndexFlat flat(std::size_t pieces = 1) const;
+  IndexIVFFlat ivf(std::size_t pieces = 1, const Placement& placement = {}) const;
+  IndexFlat flat(std::size_t pieces = 1, const Placement& placement = {}) const;
+  void add_all(Index& index, std::size_t pieces) const;
   void add_to(Index& index, std::size_t first, std::size_t count) const;
 };
 
-/// "" when result row `q` is these hits, to the last bit; otherwise what differs.
-std::string difference(const SearchResult& result, std::size_t q, const std::vector<oracle::Hit>& expected);
-std::string difference(const RangeResult& result, std::size_t q, const std::vector<oracle::Hit>& expected);
+/// How far values may be from the oracle's, in units of the last place, and how many were.
+struct Tolerance {
+  std::uint32_t ulps = 0;
+  std::uint64_t compared = 0, off = 0;
+};
+
+/// "" when result row `q` is these hits, to the last bit or within a tolerance of their values; otherwise what differs.
+std::string difference(const SearchResult& result, std::size_t q, const std::vector<oracle::Hit>& expected,
+                       Tolerance* tolerance = nullptr);
+std::string difference(const RangeResult& result, std::size_t q, const std::vector<oracle::Hit>& expected,
+                       Tolerance* tolerance = nullptr);
 
 /// Equality of bits: tells -0 from 0.
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b);

@@ -4,12 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <ctime>
 #include <limits>
 #include <numeric>
 
-#include "engine_fixture.h"
+#include "random_cases.h"
 #include "support/catch.hpp"
 
 using namespace ivf;
@@ -17,156 +16,34 @@ using namespace ivf::support;
 
 namespace {
 
-constexpr SearchMode all_modes[] = {SearchMode::automatic, SearchMode::matrix, SearchMode::csr};
-constexpr Metric all_metrics[] = {Metric::l2, Metric::ip, Metric::cosine};
-
-/// Seconds of processor time that the random cases may take; IVF_TEST_SECONDS lengthens them.
-double time_budget() {
-  const char* seconds = std::getenv("IVF_TEST_SECONDS");
-  return seconds != nullptr ? std::atof(seconds) : 20;
-}
-
-/// Ids that are neither dense nor sorted, some of them shared by rows.
-std::vector<idx_t> scattered_ids(std::size_t n, shapes::Random& random) {
-  std::vector<idx_t> ids(n);
-  for (auto& id : ids) {
-    id = random.below(4) == 0 ? static_cast<idx_t>(random.below(n)) : static_cast<idx_t>(random.bits());
-    if (id == -1) id = 0;
-  }
-  return ids;
-}
-
-Scene random_scene(Metric metric, shapes::Kind kind, std::size_t d, shapes::Random& random) {
-  Scene scene;
-  scene.metric = metric;
-  scene.d = d;
-  const std::vector<std::size_t> counts{0, 1, 2, 31, 32, 33, 100, 257, 700, 1500};
-  const std::size_t most = std::max<std::size_t>(40, 150000 / d);
-  const std::size_t n = std::min(random.pick(counts), most);
-  scene.nlist = random.pick(std::vector<std::size_t>{1, 2, 3, 7, 16, 40});
-  scene.rows = shapes::matrix(kind, n, d, random);
-  scene.centroids = shapes::matrix(random.below(2) == 0 ? kind : shapes::Kind::normal, scene.nlist, d, random);
-  const std::size_t nq = random.pick(std::vector<std::size_t>{1, 2, 5, 9, 17});
-  scene.queries = shapes::matrix(kind, nq, d, random);
-  for (std::size_t q = 0; q < nq && n != 0; q += 2) {  // Rows as queries: distance zero and exact ties.
-    const std::size_t row = random.below(n);
-    std::copy_n(scene.rows.begin() + static_cast<std::ptrdiff_t>(row * d), d,
-                scene.queries.begin() + static_cast<std::ptrdiff_t>(q * d));
-  }
-  if (random.below(3) == 0) scene.ids = scattered_ids(n, random);
-  scene.prepare();
-  return scene;
-}
-
-/// A radius that some rows are within: the value of a hit, so that equality is met too.
-float some_radius(Metric metric, const std::vector<std::vector<oracle::Hit>>& expected, shapes::Random& random) {
-  const auto& hits = expected[random.below(expected.size())];
-  const auto& hit = hits[random.below(hits.size())];
-  return hit.id == -1 ? (metric == Metric::l2 ? 1.0f : 0.0f) : hit.value;
-}
-
-/// One random case; returns what is wrong.
-std::string check_case(Metric metric, shapes::Kind kind, std::size_t d, std::uint64_t seed) {
-  shapes::Random random(seed, 77);
-  const Scene scene = random_scene(metric, kind, d, random);
-  const oracle::Rows rows = scene.stored();
-  const oracle::InvertedFile lists(metric, rows, scene.stored_centroids());
-  SearchParams params;
-  params.k = random.pick(std::vector<std::size_t>{1, 2, 10, 33, 100, scene.n() + 3});
-  params.nprobe = random.pick(std::vector<std::size_t>{1, 2, 5, scene.nlist, scene.nlist + 9});
-  params.max_codes = random.below(3) == 0 ? random.between(1, scene.n() + 1) : 0;
-  params.max_memory = random.below(3) == 0 ? random.between(1, 200000) : 0;
-  const std::string about =
-      fmt::format("{} {} d={} seed={} n={} nlist={} nq={} k={} nprobe={} max_codes={} max_memory={}",
-                  metric_name(metric), shapes::name(kind), d, seed, scene.n(), scene.nlist, scene.nq(), params.k,
-                  params.nprobe, params.max_codes, params.max_memory);
-
-  std::vector<std::vector<std::size_t>> candidates;
-  std::vector<std::vector<oracle::Hit>> expected, exact;
-  const auto everything = oracle::everything(scene.n());
-  for (std::size_t q = 0; q < scene.nq(); ++q) {
-    candidates.push_back(lists.candidates(scene.stored_query(q), params.nprobe, params.max_codes));
-    expected.push_back(oracle::topk(metric, scene.stored_query(q), rows, candidates[q], params.k));
-    exact.push_back(oracle::topk(metric, scene.stored_query(q), rows, everything, params.k));
-  }
-  const float radius = some_radius(metric, expected, random);
-
+/// One random case at every level; returns what is wrong.
+std::string check_case(const CaseKind& kind, std::uint64_t seed) {
+  const RandomCase one(kind, seed);
+  shapes::Random random(seed, 78);
   for (const auto& level : levels()) {
     const ForcedLevel forced(level);
-    const auto ivf = scene.ivf(random.between(1, 4));
-    const auto flat = scene.flat(random.between(1, 3));
-    for (std::size_t l = 0; l < scene.nlist; ++l) {
-      std::vector<idx_t> ids;
-      for (const std::size_t i : lists.lists()[l]) ids.push_back(rows.id(i));
-      if (ivf.list_ids(l) != ids) return fmt::format("{}: level {}: list {} differs", about, level, l);
-    }
+    const auto ivf = one.scene().ivf(random.between(1, 4));
+    const auto flat = one.scene().flat(random.between(1, 3));
+    std::string wrong = one.check_lists(ivf);
     for (const SearchMode mode : all_modes) {
-      params.mode = mode;
-      params.threads = random.pick(std::vector<unsigned>{1, 2, 7});
-      const auto result = ivf.search(scene.query_view(), params);
-      const auto in_all = ivf.search_exact(scene.query_view(), params);
-      SearchParams unlimited = params;
-      unlimited.max_codes = 0;
-      const auto in_flat = flat.search(scene.query_view(), unlimited);
-      const auto in_range = ivf.range_search(scene.query_view(), radius, params);
-      const std::string how =
-          fmt::format("{}: level {} mode {} threads {}", about, level, static_cast<int>(mode), params.threads);
-      if (result.stats.isa != level) return how + ": ran at " + result.stats.isa;
-      for (std::size_t q = 0; q < scene.nq(); ++q) {
-        std::string wrong = difference(result, q, expected[q]);
-        if (!wrong.empty()) return fmt::format("{}: query {}: {}", how, q, wrong);
-        wrong = difference(in_all, q, exact[q]);
-        if (!wrong.empty()) return fmt::format("{}: exact query {}: {}", how, q, wrong);
-        wrong = difference(in_flat, q, exact[q]);
-        if (!wrong.empty()) return fmt::format("{}: flat query {}: {}", how, q, wrong);
-        wrong = difference(in_range, q, oracle::within(metric, scene.stored_query(q), rows, candidates[q], radius));
-        if (!wrong.empty()) return fmt::format("{}: radius {} query {}: {}", how, radius, q, wrong);
-      }
+      if (wrong.empty()) wrong = one.check(ivf, flat, mode, random.pick(std::vector<unsigned>{1, 2, 7}));
     }
+    if (!wrong.empty()) return fmt::format("level {}: {}", level, wrong);
+    const auto ran = ivf.search(one.scene().query_view().slice(0, 1), one.params()).stats.isa;
+    if (ran != level) return fmt::format("level {}: {}: ran at {}", level, one.about(), ran);
   }
   return "";
-}
-
-/// Normal data large enough to fill scan blocks and query tiles.
-Scene large_scene(Metric metric, std::size_t n, std::size_t d, std::size_t nlist, std::size_t nq, std::uint64_t seed) {
-  shapes::Random random(seed);
-  Scene scene;
-  scene.metric = metric;
-  scene.d = d;
-  scene.nlist = nlist;
-  scene.rows = shapes::matrix(shapes::Kind::clustered, n, d, random);
-  scene.queries = shapes::matrix(shapes::Kind::clustered, nq, d, random);
-  for (std::size_t i = 0; i < nlist; ++i) {
-    const auto row = scene.rows.begin() + static_cast<std::ptrdiff_t>(random.below(n) * d);
-    scene.centroids.insert(scene.centroids.end(), row, row + static_cast<std::ptrdiff_t>(d));
-  }
-  scene.prepare();
-  return scene;
 }
 
 }  // namespace
 
 TEST_CASE("search equals the oracle on random and adversarial shapes") {
-  struct Case {
-    Metric metric;
-    shapes::Kind kind;
-    std::size_t d;
-  };
-  std::vector<Case> cases;
-  for (const Metric metric : all_metrics) {
-    for (const auto kind : shapes::all_kinds()) {
-      for (const std::size_t d : shapes::dimensions()) cases.push_back({metric, kind, d});
-    }
-  }
-  // Shuffled, so that whatever the budget allows is a cross-section.
-  shapes::Random random(20240601);
-  for (std::size_t i = cases.size(); i > 1; --i) std::swap(cases[i - 1], cases[random.below(i)]);
+  const auto cases = case_kinds(20240601);
   const std::clock_t start = std::clock();
-  const double budget = time_budget();
+  const double budget = seconds_for_cases(20);
   std::size_t done = 0;
   while (static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC < budget) {
-    const Case& one = cases[done % cases.size()];
-    const std::string wrong = check_case(one.metric, one.kind, one.d, done);
+    const std::string wrong = check_case(cases[done % cases.size()], done);
     if (!wrong.empty()) FAIL(wrong);
     ++done;
   }
