@@ -1,0 +1,62 @@
+#pragma once
+/// \file
+/// The backends that this machine can test, and what tests do to them.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine_fixture.h"
+
+namespace ivf::support {
+
+/// A variable of the environment for the length of a scope.
+class Setting {
+ public:
+  Setting(std::string name, const std::string& value);
+  Setting(const Setting&) = delete;
+  Setting& operator=(const Setting&) = delete;
+  ~Setting();
+
+ private:
+  std::string name_;
+  std::optional<std::string> before_;
+};
+
+/// A backend under test.
+struct Tested {
+  std::string name;
+  Placement placement;
+  bool test_device = false;
+  bool float64 = true;  ///< Of the test device, which can be told to have none.
+
+  bool torch() const noexcept { return name != "native"; }
+  /// The placement with rows kept in a type; the native backend knows only one.
+  Placement with(DeviceType dtype) const;
+};
+
+/// The native CPU backend; with a LibTorch module LibTorch's CPU, the test device with and without float64 (which is
+/// what --device dml is here), and a GPU if there is one. In a build without LibTorch: the native one.
+std::vector<Tested> tested_backends();
+
+/// Calls `check` with each backend, prepared for its scope.
+template <class Check>
+void for_each_backend(Check check) {
+  for (const Tested& tested : tested_backends()) {
+    const Setting float64("IVF_TEST_DEVICE_FLOAT64", tested.float64 ? "1" : "0");
+    check(tested);
+  }
+}
+
+constexpr DeviceType all_dtypes[] = {DeviceType::float32, DeviceType::float16, DeviceType::bfloat16};
+
+/// The test device as `dml`, when it is built.
+std::optional<Placement> test_device();
+/// One of its counters (tests/torch/device/counters.h).
+std::uint64_t device_counter(const char* name);
+
+/// What to() throws, or "".
+std::string error_of_to(Index& index, const Placement& placement);
+
+}  // namespace ivf::support
