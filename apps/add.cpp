@@ -4,6 +4,7 @@
 
 #include "command.h"
 #include "destination.h"
+#include "device_options.h"
 #include "ivf/index.hpp"
 #include "message.h"
 #include "rows.h"
@@ -73,6 +74,7 @@ class Add final : public Command {
     options.text("--ids", ids_, "FILE", "Ids of the rows: integers, one a row")
         .shows("count on from the number of rows");
     options.row_range(range_);
+    device_.define(options);
   }
 
   int run(Context& context) override {
@@ -85,7 +87,7 @@ class Add final : public Command {
       ids.emplace(ids_);
       ids->require(source.known_rows(), source.name());
     }
-    FileAppender appender(index_, context.options.run(context.console.callback()));
+    FileAppender appender(index_, context.options.run(context.console.callback()), device_.placement());
     source.require_dim(appender.dim(), index_);
     const std::uint64_t before = appender.size();
     // The appender collects rows until they fill the memory; what is read at a time need only be worth the call.
@@ -118,6 +120,7 @@ class Add final : public Command {
  private:
   std::string index_, data_, ids_;
   RowRange range_;
+  DeviceOptions device_;
 };
 
 }  // namespace

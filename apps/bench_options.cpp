@@ -69,10 +69,9 @@ void BenchOptions::define(OptionSet& set, const char* swept) {
   count("--dim", dim, "Dimensions of generated vectors", 1, 65'536, shown(defaults.dim));
   count("--nb", nb, "Rows to index", 1, 1u << 31, shown(defaults.nb) + "; of a data set, all");
   count("--nq", nq, "Queries a batch", 1, 1u << 24, shown(defaults.nq) + ", or as many as there are");
-  set.choice<bench::ElementType>("--dtype", dtype, "TYPE", "Round vectors to float32, float16 or bfloat16 first",
-                                 {{"float32", bench::ElementType::float32},
-                                  {"float16", bench::ElementType::float16},
-                                  {"bfloat16", bench::ElementType::bfloat16}})
+  set.choice<DeviceType>("--dtype", dtype, "TYPE",
+                         "float32, float16 or bfloat16: round vectors to it first, and let LibTorch keep them so",
+                         dtype_choices())
       .shows("float32");
   count("--seed", seed_given, "Seed of every random choice", 0, UINT64_MAX, "1234");
 
@@ -92,6 +91,8 @@ void BenchOptions::define(OptionSet& set, const char* swept) {
          [this](std::string_view option, std::string_view text) { modes = parse_choices(option, text, mode_choices); })
       .shows(names_of(defaults.modes).c_str());
 
+  device.define(set, false);
+
   set.group("Measurement options");
   set.value("--library", "NAMES", "ivf, faiss, or both side by side: ivf,faiss",
             [this](std::string_view option, std::string_view text) {
@@ -110,7 +111,14 @@ void BenchOptions::define(OptionSet& set, const char* swept) {
   set.text("--ann-benchmarks", ann_benchmarks, "DIR",
            "Write result files for ann-benchmarks into its folder `results`");
   set.flag("-f,--force", force, "Replace such files that exist");
-  set.text("--label", label, "TEXT", "Label of the records").shows("ivf_cpu, faiss_cpu");
+  set.text("--label", label, "TEXT", "Label of the records").shows("library and device: ivf_cpu, faiss_cpu");
+}
+
+Placement BenchOptions::placement() const {
+  Placement place = device.placement();
+  // Kernels of the CPU lose nothing of such values anyway; an index has values of its own, which are not rounded.
+  if (dtype && (!device.native_cpu() || !index.empty())) place.dtype = *dtype;
+  return place;
 }
 
 void BenchOptions::check() const {
@@ -125,9 +133,11 @@ void BenchOptions::check() const {
     refuse(train_n.has_value(), "--train-n", "--index", "an index that exists is not trained");
     refuse(build_repeat != 1, "--build-repeat", "--index", "an index that exists is not built");
     refuse(dim.has_value(), "--dim", "--index", why);
+    refuse(dtype && runs(Library::faiss), "--dtype", "--index", "faiss keeps the values of the index");
     refuse(same_centroids, "--same-centroids", "--index", "faiss is given the lists of the index anyway");
   }
   refuse(!dataset.empty() && dim, "--dim", "--dataset", "the data set has its own");
+  if (!runs(Library::ivf)) device.require_none("faiss is measured on the CPU");
   if (same_centroids && !(runs(Library::ivf) && runs(Library::faiss)))
     misuse("--same-centroids needs --library ivf,faiss");
 }

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/element_type.h"
+#include "device_options.h"
 #include "options.h"
 
 namespace ivf::cli {
@@ -26,7 +26,8 @@ struct BenchOptions {
   std::string dataset, queries, index, out, label, ann_benchmarks;
   std::optional<std::uint64_t> dim, nb, train_n, nq, nlist, nprobe, topk, seed_given;
   std::optional<Metric> metric;
-  std::optional<bench::ElementType> dtype;
+  std::optional<DeviceType> dtype;
+  DeviceOptions device;
   std::vector<SearchMode> modes;
   std::vector<Library> libraries{Library::ivf};
   bool same_centroids = false, force = false;
@@ -38,6 +39,9 @@ struct BenchOptions {
   /// Queries of a run at least. A result for ann-benchmarks is of all of them.
   std::uint64_t min_queries() const { return min_queries_given.value_or(ann_benchmarks.empty() ? 256 : 1u << 20); }
   std::uint64_t k() const { return topk.value_or(defaults.topk); }
+
+  /// Where ivf computes. The device keeps rows in the type that they were rounded to.
+  Placement placement() const;
 
   /// Options of the data and the index, of the search, and of the measurement. `swept` is the option that a list of
   /// values takes the place of, or null.

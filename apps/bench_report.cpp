@@ -46,6 +46,12 @@ std::string mode(const Json& record) {
   return asked == chosen ? asked : fmt::format("{} ({})", asked, chosen);
 }
 
+/// Where a record of ivf was taken, when that is not the CPU with ivf's own kernels.
+std::string place(const Json& record) {
+  if (record["device"] != "cpu") return fmt::format(" on {} ({})", text(record["device"]), text(record["device_name"]));
+  return record["kernels"] == "torch" ? " with LibTorch" : "";
+}
+
 /// What all records have in common, in words.
 std::string heading(const std::vector<Json>& records) {
   const Json& first = records.front();
@@ -58,7 +64,7 @@ std::string heading(const std::vector<Json>& records) {
   }
   line += fmt::format(", {}", counted(first["threads"].get<std::uint64_t>(), "thread"));
   for (const Json& record : records) {
-    if (!record["isa"].is_null()) return line + fmt::format(", {}", text(record["isa"]));
+    if (!record["isa"].is_null()) return line + fmt::format(", {}{}", text(record["isa"]), place(record));
   }
   return line;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bench/element_type.h"
 #include "bench/faiss_module.h"
 #include "bench/machine.h"
 #include "ivf/format/container.hpp"
@@ -46,12 +47,12 @@ BenchSession::BenchSession(Context& context, const BenchOptions& options, const 
   run_.ivf_version = version();
   run_.ivf_commit = commit();
   run_.compiler = compiler();
-  run_.device = context.options.device;
   run_.label = options.label;
   run_.max_memory = context.options.memory();
   run_.seed = options.seed();
-  run_.dtype = bench::element_type_name(options.dtype.value_or(bench::ElementType::float32));
+  run_.dtype = bench::element_type_name(options.dtype.value_or(DeviceType::float32));
   if (options.runs(Library::faiss)) bench::require_faiss_module();
+  if (options.runs(Library::ivf)) require_device();
 
   std::unique_ptr<Index> opened;
   if (!options.index.empty()) {
@@ -72,6 +73,9 @@ BenchSession::BenchSession(Context& context, const BenchOptions& options, const 
     if (options.runs(Library::faiss)) build_faiss();
   }
 }
+
+/// A device that is missing is said before any work is done.
+void BenchSession::require_device() const { IndexFlat(1, Metric::l2).to(options_.placement()); }
 
 RunOptions BenchSession::run_options() const {
   RunOptions options = context_.options.run(Console::interrupt_only());
@@ -94,7 +98,8 @@ void BenchSession::use_index(std::unique_ptr<Index> index) {
   run_.nlist = info.nlist;
   run_.seed = info.seed;
   ivf_built_.hash = format::Snapshot::open(options_.index)->hash();
-  ivf_ = std::make_unique<bench::IvfEngine>(std::move(index), run_options());
+  const Placement place = options_.runs(Library::ivf) ? options_.placement() : Placement();
+  ivf_ = std::make_unique<bench::IvfEngine>(std::move(index), run_options(), place);
   if (options_.runs(Library::faiss)) give_lists_to_faiss();
 }
 
@@ -118,12 +123,14 @@ void BenchSession::build_ivf() {
     context_.console.progress("building", i, options_.build_repeat);
     ivf_.reset();
     const std::uint64_t before = bench::resident_bytes();
-    ivf_ = std::make_unique<bench::IvfEngine>(index_settings(), run_options());
+    ivf_ = std::make_unique<bench::IvfEngine>(index_settings(), run_options(), options_.placement());
     const MatrixView base = work_.base_view();
     bench::BuildTimes& times = ivf_built_.times;
     timed(times.train_ms, times.train_peak_bytes, [&] { ivf_->train(base.slice(0, *run_.train_n)); });
+    times.train_reserved_bytes = ivf_->device_memory_in_use();
     timed(times.add_ms, times.add_peak_bytes, [&] { ivf_->add(base); });
-    times.index_bytes = grown_since(before);
+    times.add_reserved_bytes = ivf_->device_memory_in_use();
+    times.index_bytes = times.add_reserved_bytes.value_or(grown_since(before));
   }
   ivf_built_.hash = ivf_->contents_hash();
   context_.console.clear();
@@ -210,6 +217,7 @@ bench::Json BenchSession::record(const bench::Contender& contender, const bench:
   measured.nq = batches.batch;
   measured.batches = batches.count();
   measured.measurement = &measurement;
+  measured.reserved_bytes = contender.engine->device_memory_in_use();
   if (wanted_.recall) measured.recall = recall(measurement);
   if (wanted_.recall_vs_unlimited) measured.recall_vs_unlimited = recall_vs_unlimited(contender, batches, measurement);
   if (wanted_.profile && contender.engine == ivf_.get()) measured.profile = profile(contender, batches, measurement);
@@ -230,11 +238,16 @@ void BenchSession::finish() {
 
 bench::Json BenchSession::profile(const bench::Contender& contender, const bench::Batches& batches,
                                   const bench::Measurement& measurement) {
+  const auto with_peak = [&](const bench::MachinePeak& peak) {
+    return bench::make_profile(measurement, contender.settings, batches.count(), run_.dim, run_.nlist, peak);
+  };
+  // What a device, or LibTorch, could do at best is not known.
+  const bench::LibraryInfo library = contender.engine->info();
+  if (library.kernels != "native" || library.device != "cpu") return with_peak({});
   const std::string& isa = measurement.result.stats.isa;
   auto peak = peaks_.find(isa);
-  if (peak == peaks_.end())
-    peak = peaks_.emplace(isa, bench::machine_peak(isa, contender.engine->info().threads)).first;
-  return bench::make_profile(measurement, contender.settings, batches.count(), run_.dim, run_.nlist, peak->second);
+  if (peak == peaks_.end()) peak = peaks_.emplace(isa, bench::machine_peak(isa, library.threads)).first;
+  return with_peak(peak->second);
 }
 
 double BenchSession::recall(const bench::Measurement& measurement) {

@@ -61,6 +61,7 @@ class BenchSession {
   void build_ivf();
   void build_faiss();
   void give_lists_to_faiss();
+  void require_device() const;
   bench::IndexSettings index_settings() const;
   RunOptions run_options() const;
   bench::Batches batches_for(const BenchPoint& point) const;

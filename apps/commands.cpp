@@ -16,6 +16,7 @@ std::unique_ptr<Command> make_sweep_nq();
 std::unique_ptr<Command> make_sweep_maxcodes();
 std::unique_ptr<Command> make_sweep_nprobe();
 std::unique_ptr<Command> make_compare();
+std::unique_ptr<Command> make_devices();
 std::unique_ptr<Command> make_dump_env();
 
 std::span<const CommandEntry> command_table() {
@@ -34,6 +35,7 @@ std::span<const CommandEntry> command_table() {
       {"sweep-maxcodes", "Measure", "Speed and recall by the rows scanned at most", make_sweep_maxcodes},
       {"sweep-nprobe", "Measure", "Speed and recall by the lists scanned", make_sweep_nprobe},
       {"compare", "Measure", "Compare two files of records", make_compare},
+      {"devices", "Measure", "List what can compute here", make_devices},
       {"dump-env", "Measure", "Show what could change a result or a timing", make_dump_env},
   };
   return table;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "command.h"
+#include "device_options.h"
 #include "ivf/datasets/datasets.hpp"
 #include "ivf/index.hpp"
 #include "message.h"
@@ -41,6 +42,7 @@ class Demo final : public Command {
     options.flag("--verify", verify_,
                  "Compare with an exact search: report recall@k; exit code 4 when a distance is wrong");
     options.min_recall(min_recall_);
+    device_.define(options);
   }
 
   int run(Context& context) override {
@@ -55,10 +57,13 @@ class Demo final : public Command {
                {"topk", k_},
                {"metric", metric_name(metric_)},
                {"seed", seed_}};
+    IndexIVFFlat index(dim_, nlist_, metric_);
+    index.to(device_.placement());
+    record_["device"] = index.device().name;
+    record_["backend"] = index.device().backend;
     // Rows and queries are parts of one sequence: of the same clusters, and all different.
     const std::vector<float> rows = generate(context, 0, nb_, "generate", "base.fvecs");
     const std::vector<float> queries = generate(context, nb_, nq_, "generate queries", "queries.fvecs");
-    IndexIVFFlat index(dim_, nlist_, metric_);
     train(context, index, MatrixView(rows.data(), nb_, dim_));
     add(context, index, MatrixView(rows.data(), nb_, dim_));
     const MatrixView query_view(queries.data(), nq_, dim_);
@@ -71,8 +76,8 @@ class Demo final : public Command {
  private:
   /// One step: what was done, how long it took, and what does it on files.
   void step(const Context& context, const std::string& what, double milliseconds, const std::string& command) const {
-    if (!context.options.json)
-      print_line(fmt::format("{:<50} {:>10}\n  $ {}", what, human_time(milliseconds), command));
+    if (context.options.json) return;
+    print_line(fmt::format("{:<50} {:>10}\n  $ {}", what, human_time(milliseconds), command));
   }
 
   std::vector<float> generate(Context& context, std::uint64_t start, std::uint64_t count, const char* what,
@@ -105,8 +110,8 @@ class Demo final : public Command {
         context,
         fmt::format("train: {}, {}, imbalance {:.3g}", counted(nlist_, "list"), metric_name(metric_), report.imbalance),
         watch.milliseconds(),
-        fmt::format("ivf train base.fvecs -o demo.ivf --nlist {} --metric {} --train-n {} --seed {}", nlist_,
-                    metric_name(metric_), nb_, seed_));
+        fmt::format("ivf train base.fvecs -o demo.ivf --nlist {} --metric {} --train-n {} --seed {}{}", nlist_,
+                    metric_name(metric_), nb_, seed_, device_.arguments()));
   }
 
   void add(Context& context, IndexIVFFlat& index, MatrixView rows) {
@@ -114,7 +119,7 @@ class Demo final : public Command {
     index.add(rows, context.options.run(context.console.callback()));
     record_["add_ms"] = watch.milliseconds();
     step(context, fmt::format("add: {}", counted(rows.rows, "row")), watch.milliseconds(),
-         "ivf add demo.ivf base.fvecs");
+         "ivf add demo.ivf base.fvecs" + device_.arguments());
   }
 
   SearchParams params(Context& context) const {
@@ -136,7 +141,8 @@ class Demo final : public Command {
     step(context,
          fmt::format("search: {}, k {}, {} a second", counted(nq_, "query", "queries"), k_,
                      grouped(static_cast<std::uint64_t>(static_cast<double>(nq_) * 1000 / milliseconds))),
-         milliseconds, fmt::format("ivf search demo.ivf queries.fvecs --nprobe {} -k {}", nprobe_, k_));
+         milliseconds,
+         fmt::format("ivf search demo.ivf queries.fvecs --nprobe {} -k {}{}", nprobe_, k_, device_.arguments()));
     return found;
   }
 
@@ -150,7 +156,9 @@ class Demo final : public Command {
     record_["recall_at_k"] = verification.recall();
     record_["verified"] = verification.sound();
     step(context, fmt::format("verify: recall@{} {:.4f} against an exact search", k_, verification.recall()),
-         milliseconds, fmt::format("ivf search demo.ivf queries.fvecs --nprobe {} -k {} --verify", nprobe_, k_));
+         milliseconds,
+         fmt::format("ivf search demo.ivf queries.fvecs --nprobe {} -k {} --verify{}", nprobe_, k_,
+                     device_.arguments()));
     if (!verification.sound()) {
       context.console.error(verification.complaint());
       return exit_check_failed;
@@ -166,6 +174,7 @@ class Demo final : public Command {
   std::uint64_t nb_ = 100'000, nq_ = 1000, dim_ = 64, nlist_ = 256, nprobe_ = 16, k_ = 10, seed_ = 1234;
   Metric metric_ = Metric::l2;
   std::optional<double> min_recall_;
+  DeviceOptions device_;
   bool verify_ = false;
   Json record_;
 };

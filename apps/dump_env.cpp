@@ -3,6 +3,7 @@
 #include "bench/environment.h"
 #include "command.h"
 #include "destination.h"
+#include "device_options.h"
 #include "ivf/format/output_file.hpp"
 #include "message.h"
 #include "stdout.h"
@@ -17,8 +18,7 @@ class DumpEnv final : public Command {
   void define(OptionSet& options) override {
     options.describe(
         "Print, as JSON, everything that could change a result or a timing: the machine, the instruction sets found "
-        "and "
-        "used, memory, limits, compiler, libraries and the environment variables that matter "
+        "and used, devices, memory, limits, compiler, libraries and the environment variables that matter "
         "(docs/environment.schema.json). What cannot be read is null. --json puts it on one line.",
         R"(Examples:
   ivf dump-env
@@ -28,11 +28,13 @@ class DumpEnv final : public Command {
     options.group("Output options");
     options.text("--out", out_, "FILE", "Write it to this file");
     options.force(force_);
+    options.group("Device options");
+    define_torch_plugin(options, torch_plugin_);
   }
 
   int run(Context& context) override {
     if (!out_.empty()) check_destination({out_, out_}, force_);
-    const Json environment = bench::environment({version(), commit(), compiler()});
+    const Json environment = bench::environment({version(), commit(), compiler()}, torch_plugin_);
     const std::string text = (context.options.json ? to_line(environment)
                                                    : environment.dump(2, ' ', false, Json::error_handler_t::replace)) +
                              "\n";
@@ -50,7 +52,7 @@ class DumpEnv final : public Command {
   }
 
  private:
-  std::string out_;
+  std::string out_, torch_plugin_;
   bool force_ = false;
 };
 

@@ -182,10 +182,21 @@ std::string explain(const CLI::ParseError& error, const CLI::App& program) {
   const CLI::App& app = active(program);
   const std::string where = &app == &program ? "ivf --help" : fmt::format("ivf {} --help", app.get_name());
   const std::string hint = fmt::format(" (see `{}`)", where);
+  const auto first_dashed = [](const std::vector<std::string>& words) {
+    const auto found = std::find_if(words.begin(), words.end(), [](const auto& word) { return word.starts_with("-"); });
+    return found == words.end() ? std::string() : *found;
+  };
+  if (&app != &program) {
+    const std::string early = first_dashed(program.remaining());
+    const std::string name = early.substr(0, early.find('='));
+    if (!name.empty() && app.get_option_no_throw(name) != nullptr) {
+      return fmt::format("{} is an option of the command: write it behind `{}`{}", name, app.get_name(), hint);
+    }
+    if (!name.empty()) return explain_extra(early, program, program) + hint;
+  }
   auto extras = app.remaining();
-  const auto dashed =
-      std::find_if(extras.begin(), extras.end(), [](const auto& word) { return word.starts_with("-"); });
-  if (dashed != extras.end()) return explain_extra(*dashed, program, app) + hint;
+  if (const std::string dashed = first_dashed(extras); !dashed.empty())
+    return explain_extra(dashed, program, app) + hint;
   if (!extras.empty()) return explain_extra(extras.front(), program, app) + hint;
   if (error.get_name() == "RequiredError") {
     if (&app == &program) return "a command is needed" + hint;

@@ -75,9 +75,6 @@ void OptionSet::min_recall(std::optional<double>& recall) {
 
 void OptionSet::common(CommonOptions& options) {
   group("Common options");
-  value("--device", "DEVICE", "Where to compute: cpu, cuda[:N], rocm[:N] or dml[:N]",
-        [&options](std::string_view option, std::string_view text) { options.device = parse_device(option, text); })
-      .shows("cpu");
   value("--threads", "N", "Threads to use", [&options](std::string_view option, std::string_view text) {
     options.threads = static_cast<unsigned>(parse_count(option, text, 0, 4096));
   }).shows("0, all that the process may use");

@@ -25,7 +25,6 @@ class Option;
 namespace ivf::cli {
 
 struct CommonOptions {
-  std::string device = "cpu";
   unsigned threads = 0;                     ///< 0: all that the process may use.
   std::optional<std::uint64_t> max_memory;  ///< Bytes.
   bool json = false;

@@ -5,6 +5,7 @@
 
 #include "bench/measure.h"
 #include "command.h"
+#include "device_options.h"
 #include "ivf/index.hpp"
 #include "message.h"
 #include "quality.h"
@@ -68,6 +69,7 @@ class Search final : public Command {
     options.flag("--verify", verify_,
                  "Compare with an exact search: report recall@k; exit code 4 when a distance is wrong");
     options.min_recall(min_recall_);
+    device_.define(options);
   }
 
   int run(Context& context) override {
@@ -80,7 +82,9 @@ class Search final : public Command {
     cut_table_ = out_ == "-" && stdout_is_terminal();
 
     const auto index = load_index(index_, context.options.run(Console::interrupt_only()));
+    index->to(device_.placement());
     info_ = index->info();
+    place_ = index->device();
     RowSource source(queries_, datasets::Role::queries, range_, RowSource::Use::query);
     source.require_dim(info_.dim, index_);
     std::optional<TruthSource> truth;
@@ -232,11 +236,16 @@ class Search final : public Command {
     if (results_on_stdout_ && (recall_ || verification_)) line += fmt::format(", recall@{} {:.4f}", k(), recall());
     context.console.note(line);
     context.console.detail(
-        fmt::format("{} mode, {}, {}; {} rows scanned and {} computed exactly; ms: coarse {:.1f}, group {:.1f}, "
+        fmt::format("{} mode, {}, {}, {}; {} rows scanned and {} computed exactly; ms: coarse {:.1f}, group {:.1f}, "
                     "scan {:.1f}, refine {:.1f}, merge {:.1f}",
-                    mode_name(stats_.chosen_mode), stats_.isa, counted(stats_.threads, "thread"),
+                    mode_name(stats_.chosen_mode), device_title(place_), stats_.isa, counted(stats_.threads, "thread"),
                     grouped(stats_.rows_scanned), grouped(stats_.rows_refined), stats_.coarse_ms, stats_.group_ms,
                     stats_.scan_ms, stats_.refine_ms, stats_.merge_ms));
+    if (stats_.host_syncs > 0) {
+      context.console.detail(fmt::format(
+          "waited {} for the device; {} scanned again, {} decided on the host", counted(stats_.host_syncs, "time"),
+          counted(stats_.queries_widened, "query", "queries"), grouped(stats_.queries_on_host)));
+    }
   }
 
   double qps() const { return static_cast<double>(nq_) * 1000 / search_ms_; }
@@ -259,12 +268,17 @@ class Search final : public Command {
     record["chosen_mode"] = mode_name(stats_.chosen_mode);
     record["auto_avg_group_size"] = stats_.avg_group_size;
     record["auto_threshold"] = stats_.auto_threshold;
+    record["device"] = place_.name;
+    record["backend"] = place_.backend;
     record["isa"] = stats_.isa;
     record["threads"] = stats_.threads;
     record["search_ms"] = search_ms_;
     if (search_ms_ > 0) record["qps"] = qps();
     record["rows_scanned"] = stats_.rows_scanned;
     record["rows_refined"] = stats_.rows_refined;
+    record["queries_widened"] = stats_.queries_widened;
+    record["queries_on_host"] = stats_.queries_on_host;
+    record["host_syncs"] = stats_.host_syncs;
     if (recall_ || verification_) record["recall_at_k"] = recall();
     if (verification_) record["verified"] = verification_->sound();
     return record;
@@ -288,11 +302,13 @@ class Search final : public Command {
   std::uint64_t max_codes_ = 0;
   SearchMode mode_ = SearchMode::automatic;
   RowRange range_;
+  DeviceOptions device_;
   bool exact_ = false, force_ = false, verify_ = false;
 
   bool results_on_stdout_ = false, cut_table_ = false;
   std::uint64_t shown_rows_ = 0, shown_queries_ = 0;
   IndexInfo info_;
+  DeviceInfo place_;
   SearchStats stats_;
   std::optional<RecallMeter> recall_;
   std::optional<Verification> verification_;

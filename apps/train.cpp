@@ -4,6 +4,7 @@
 
 #include "command.h"
 #include "destination.h"
+#include "device_options.h"
 #include "ivf/index.hpp"
 #include "message.h"
 #include "rows.h"
@@ -56,6 +57,7 @@ Then: ivf add INDEX DATA
         .shows("random");
     options.seed(seed_);
     options.row_range(range_);
+    device_.define(options);
   }
 
   int run(Context& context) override {
@@ -71,6 +73,7 @@ Then: ivf add INDEX DATA
     if (flat_ && nlist_) misuse("--flat and --nlist contradict each other: a flat index has no lists");
     if (flat_ && (train_n_ || iterations_ || init_))
       misuse("--flat: there is nothing to train; drop the training options");
+    if (flat_) device_.require_none("--flat: there is nothing to compute");
     if (!flat_ && !nlist_) misuse("--nlist is missing: how many lists should there be? (or --flat for none)");
     if (parse_destination(index_).pipe())
       misuse("-o {}: an index is a file that is changed in place; name a file", index_);
@@ -94,8 +97,9 @@ Then: ivf add INDEX DATA
   }
 
   int train(Context& context, RowSource& source, Metric metric) {
-    const Sample sample = read_sample(context, source);
     IndexIVFFlat index(source.dim(), *nlist_, metric);
+    index.to(device_.placement());  // Before anything is read: a device that is missing is said at once.
+    const Sample sample = read_sample(context, source);
     TrainParams params;
     static_cast<RunOptions&>(params) = context.options.run(context.console.callback());
     params.seed = seed_;
@@ -125,6 +129,8 @@ Then: ivf add INDEX DATA
                   {"objective", report.objective},
                   {"imbalance", report.imbalance},
                   {"splits", report.splits},
+                  {"device", index.device().name},
+                  {"backend", index.device().backend},
                   {"train_ms", milliseconds}});
     }
     context.console.note(fmt::format("{}: {} lists of {} dimensions, {}, trained on {} in {}, imbalance {:.3g}", index_,
@@ -165,6 +171,7 @@ Then: ivf add INDEX DATA
   std::optional<Metric> metric_;
   std::optional<KMeansInit> init_;
   RowRange range_;
+  DeviceOptions device_;
   bool flat_ = false, compress_ = false, force_ = false;
 };
 

@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "destination.h"
+#include "device_options.h"
 #include "ivf/index.hpp"
 #include "message.h"
 #include "results_hdf5.h"
@@ -92,6 +93,7 @@ All other formats hold the values that `ivf search` prints (l2: squared).
     options.flag("--with-vectors", with_vectors_,
                  "Copy base and queries into the HDF5 file, as `train` and `test`: a whole ann-benchmarks data set");
     options.force(force_);
+    device_.define(options);
   }
 
   int run(Context& context) override {
@@ -101,6 +103,7 @@ All other formats hold the values that `ivf search` prints (l2: squared).
     RowSource base(base_, datasets::Role::base, range_, RowSource::Use::store);
     RowSource queries(queries_, datasets::Role::queries, {}, RowSource::Use::query);
     queries.require_dim(base.dim(), base.name());
+    place_ = place_of(base.dim(), metric);
     open_outputs(metric, base);
 
     const Stopwatch watch;
@@ -119,6 +122,13 @@ All other formats hold the values that `ivf search` prints (l2: squared).
   }
 
  private:
+  /// Where the blocks will be searched; a device that is missing is said before anything is read.
+  DeviceInfo place_of(std::size_t dim, Metric metric) const {
+    IndexFlat empty(dim, metric);
+    empty.to(device_.placement());
+    return empty.device();
+  }
+
   void open_outputs(Metric metric, const RowSource& base) {
     const Destination out = parse_destination(out_, TextFormat::tsv);
     check_destination(out, force_);
@@ -171,6 +181,7 @@ All other formats hold the values that `ivf search` prints (l2: squared).
       const std::uint64_t first = base.rows_read() - base.batch_rows();
       if (train_) train_->write(batch.data(), base.batch_rows());
       IndexFlat block(base.dim(), metric);
+      block.to(device_.placement());
       ids.resize(base.batch_rows());
       std::iota(ids.begin(), ids.end(), static_cast<idx_t>(first));
       block.add_with_ids(base.view(batch), ids, options);
@@ -204,6 +215,8 @@ All other formats hold the values that `ivf search` prints (l2: squared).
                   {"nb", base.rows_read()},
                   {"nq", nq},
                   {"topk", k_},
+                  {"device", place_.name},
+                  {"backend", place_.backend},
                   {"truth_ms", milliseconds}});
     }
     const std::string where = parse_destination(out_).pipe() ? "standard output" : out_;
@@ -217,8 +230,10 @@ All other formats hold the values that `ivf search` prints (l2: squared).
   std::optional<std::uint64_t> block_;
   std::uint64_t k_ = 100;
   RowRange range_;
+  DeviceOptions device_;
   bool with_vectors_ = false, force_ = false;
 
+  DeviceInfo place_;
   std::unique_ptr<ResultSink> sink_;
   Hdf5Results* vectors_ = nullptr;
   datasets::Writer* train_ = nullptr;

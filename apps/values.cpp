@@ -4,6 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "ivf/device.hpp"
+
 namespace ivf::cli {
 namespace {
 
@@ -77,15 +79,11 @@ double parse_number(std::string_view option, std::string_view text, double min, 
 }
 
 std::string parse_device(std::string_view option, std::string_view text) {
-  const auto colon = text.find(':');
-  const std::string_view kind = text.substr(0, colon);
-  const bool known = kind == "cpu" || kind == "cuda" || kind == "rocm" || kind == "dml";
-  if (!known) misuse("{}: '{}' is not one of cpu, cuda[:N], rocm[:N], dml[:N]", option, text);
-  if (colon != std::string_view::npos) {
-    if (kind == "cpu") misuse("{}: cpu takes no number: use --threads to say how much of it", option);
-    parse_count(option, text.substr(colon + 1), 0, 1023);
+  try {
+    DeviceName::parse(text);
+  } catch (const Error& error) {
+    misuse("{}: {}", option, error.what());
   }
-  if (kind != "cpu") misuse("{}: this build has no module for '{}': it runs on cpu only", option, kind);
   return std::string(text);
 }
 

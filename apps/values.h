@@ -19,7 +19,7 @@ std::uint64_t parse_count(std::string_view option, std::string_view text, std::u
 /// Bytes, optionally with K, M, G or T (powers of 1024), also written KB or KiB.
 std::uint64_t parse_bytes(std::string_view option, std::string_view text);
 double parse_number(std::string_view option, std::string_view text, double min, double max);
-/// Refuses an unknown device, and one that this build has no module for.
+/// The name of a device as the library takes it; whether it is there is found out when it is used.
 std::string parse_device(std::string_view option, std::string_view text);
 
 template <class T>
@@ -33,6 +33,15 @@ T parse_choice(std::string_view option, std::string_view text, const Choices<T>&
     names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
   }
   misuse("{}: '{}' is not one of {}", option, text, names);
+}
+
+/// The name of a value that is one of the choices.
+template <class T>
+std::string_view choice_name(T value, const Choices<T>& choices) {
+  for (const auto& [name, each] : choices) {
+    if (each == value) return name;
+  }
+  return "unknown";
 }
 
 }  // namespace ivf::cli

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "bench/element_type.h"
 #include "ivf/datasets/datasets.hpp"
 #include "message.h"
 #include "rows.h"
@@ -90,8 +91,10 @@ Workload load_workload(const BenchOptions& options, std::size_t index_dim, Metri
     generate(options, generate_base, queries_from_file ? 0 : most_queries, work, console);
   }
   if (queries_from_file) read_queries(options, most_queries, work, console);
-  round_rows(options, work.dataset, work.base);
-  round_rows(options, work.source, work.queries);
+  if (!has_index) {
+    round_rows(options, work.dataset, work.base);
+    round_rows(options, work.source, work.queries);
+  }
   return work;
 }
 

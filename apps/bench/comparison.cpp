@@ -23,6 +23,8 @@ Parameters parameters_of(const StoredRecord& record) {
     const auto found = record.value.find(key);
     result[key] = found == record.value.end() ? nlohmann::json() : *found;
   }
+  // Records that are older than the choice of kernels.
+  if (result["library"] == "ivf" && result["kernels"].is_null()) result["kernels"] = "native";
   // The same file may lie elsewhere on another machine.
   for (const char* key : {"dataset", "queries", "index"}) {
     if (!result[key].is_string()) continue;
@@ -131,7 +133,8 @@ std::optional<bool> identical_results(const Group& base, const Group& fresh, con
 
 std::vector<std::string> notes_on(const Group& base, const Group& fresh) {
   std::vector<std::string> notes;
-  for (const char* key : {"host_cpu", "host_os", "isa", "chosen_mode", "compiler", "faiss_version", "index_hash"}) {
+  for (const char* key : {"host_cpu", "host_os", "isa", "chosen_mode", "compiler", "backend", "torch_version",
+                          "faiss_version", "index_hash"}) {
     const std::string one = base.text(key), other = fresh.text(key);
     if (!one.empty() && !other.empty() && one != other) notes.push_back(fmt::format("{}: {} -> {}", key, one, other));
   }
@@ -205,8 +208,9 @@ const char* verdict_name(Verdict verdict) noexcept {
 
 const std::vector<std::string>& parameter_keys() {
   static const std::vector<std::string> keys = {
-      "library", "device",    "search_mode", "metric", "dim",  "nb",      "train_n", "nq",    "batches",   "nlist",
-      "nprobe",  "max_codes", "topk",        "dtype",  "seed", "dataset", "queries", "index", "centroids", "threads"};
+      "library", "device", "kernels", "search_mode", "metric", "dim",       "nb",
+      "train_n", "nq",     "batches", "nlist",       "nprobe", "max_codes", "topk",
+      "dtype",   "seed",   "dataset", "queries",     "index",  "centroids", "threads"};
   return keys;
 }
 

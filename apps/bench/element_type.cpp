@@ -26,22 +26,22 @@ float to_float16(float value) {
 
 }  // namespace
 
-const char* element_type_name(ElementType type) noexcept {
+const char* element_type_name(DeviceType type) noexcept {
   switch (type) {
-    case ElementType::float32:
+    case DeviceType::float32:
       return "float32";
-    case ElementType::float16:
+    case DeviceType::float16:
       return "float16";
-    case ElementType::bfloat16:
+    case DeviceType::bfloat16:
       return "bfloat16";
   }
   return "unknown";
 }
 
-void round_to(ElementType type, std::span<float> values) {
-  if (type == ElementType::float16) {
+void round_to(DeviceType type, std::span<float> values) {
+  if (type == DeviceType::float16) {
     for (float& value : values) value = to_float16(value);
-  } else if (type == ElementType::bfloat16) {
+  } else if (type == DeviceType::bfloat16) {
     for (float& value : values) value = drop_bits(value, 16);
   }
 }

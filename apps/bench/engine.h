@@ -2,7 +2,9 @@
 /// \file
 /// What is measured: a library with an index in it, behind one small interface.
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,10 +24,15 @@ struct SearchSettings {
 /// Names and versions as records give them.
 struct LibraryInfo {
   std::string library;          ///< "ivf", "faiss_cpu".
-  std::string backend;          ///< "CPU", "faiss-cpu".
+  std::string backend;          ///< "CPU", "CUDA 13.0", "ROCm 6.4", "DirectML", "faiss-cpu".
   std::string version;          ///< Of the library.
   std::string compile_options;  ///< As far as the library tells; else empty.
   unsigned threads = 0;
+  std::string kernels;             ///< Of ivf: "native" or "torch"; else empty.
+  std::string device = "cpu";      ///< As --device names it.
+  std::string device_name;         ///< Its model; empty for the CPU.
+  std::uint64_t device_bytes = 0;  ///< Its memory; 0: the CPU's, or not known.
+  std::string torch_version;       ///< Empty: LibTorch had no part in it.
 };
 
 /// What an index is made with.
@@ -50,6 +57,8 @@ class Engine {
   virtual void train(MatrixView rows) = 0;
   virtual void add(MatrixView rows) = 0;
   virtual SearchResult search(MatrixView queries, const SearchSettings& settings) const = 0;
+  /// What a device's memory holds more than before the engine was made; nothing for the CPU, or when not known.
+  virtual std::optional<std::uint64_t> device_memory_in_use() const { return std::nullopt; }
 };
 
 /// An engine that can be given the lists of another index in place of training its own.

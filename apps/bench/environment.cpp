@@ -3,6 +3,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
@@ -13,6 +14,7 @@
 
 #include "bench/cgroup.h"
 #include "bench/cpu_info.h"
+#include "bench/devices.h"
 #include "bench/faiss_module.h"
 #include "bench/files.h"
 #include "bench/machine.h"
@@ -131,38 +133,52 @@ Json drivers() {
 
 Json variables() {
   Json result = Json::object();
-  for (const char* name :
-       {"IVF_ISA", "IVF_MODULE_DIR", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES",
-        "GOMP_SPINCOUNT", "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE",
-        "BLIS_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "LD_PRELOAD",
-        "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"}) {
+  for (const char* name : {"IVF_ISA",           "IVF_MODULE_DIR",       "IVF_TORCH_PLUGIN",     "OMP_NUM_THREADS",
+                           "OMP_WAIT_POLICY",   "OMP_PROC_BIND",        "OMP_PLACES",           "GOMP_SPINCOUNT",
+                           "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS",      "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE",
+                           "BLIS_NUM_THREADS",  "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",  "ROCR_VISIBLE_DEVICES",
+                           "LD_PRELOAD",        "LD_LIBRARY_PATH",      "MALLOC_ARENA_MAX",     "GLIBC_TUNABLES"}) {
     if (const char* value = std::getenv(name)) result[name] = value;
   }
   return result;
 }
 
-/// Keys of torch-ivf's env.json that describe Python and LibTorch.
-void put_torch(Json& result) {
-  for (const char* key : {"python_version", "torch_version", "torch_git_version", "torch_hip_version",
-                          "torch_cuda_version", "torch_num_threads", "torch_num_interop_threads"}) {
-    result[key] = nullptr;
-  }
-  result["cuda_is_available"] = false;
-  result["libtorch"] = {{"available", false}, {"problem", "this build has no LibTorch module; it runs on cpu only"}};
+/// The number of a runtime ("CUDA 13.0"), when it is of that name.
+Json runtime_version(const DeviceListing& listing, std::string_view name) {
+  if (!listing.torch || !listing.torch->runtime.starts_with(name)) return nullptr;
+  return trimmed(std::string_view(listing.torch->runtime).substr(name.size()));
+}
+
+/// Keys of torch-ivf's env.json, and all devices. Those of Python, and what LibTorch does not tell, are null.
+void put_devices(Json& result, const DeviceListing& listing) {
+  const auto accelerator = std::find_if(listing.devices.begin(), listing.devices.end(),
+                                        [](const DeviceInfo& device) { return device.name != "cpu"; });
+  const DeviceInfo& first = accelerator == listing.devices.end() ? listing.devices.front() : *accelerator;
+  result["device_name"] = or_null(first.description);
+  result["device_total_memory_bytes"] = first.total_memory ? Json(first.total_memory) : Json();
+  result["python_version"] = nullptr;
+  result["torch_version"] = listing.torch ? or_null(listing.torch->version) : Json();
+  result["torch_git_version"] = nullptr;
+  result["torch_hip_version"] = runtime_version(listing, "HIP");
+  result["torch_cuda_version"] = runtime_version(listing, "CUDA");
+  result["torch_num_threads"] = listing.torch ? Json(available_threads()) : Json();
+  result["torch_num_interop_threads"] = nullptr;
+  // torch-ivf's word for a GPU of either vendor.
+  result["cuda_is_available"] = first.name.starts_with("cuda") || first.name.starts_with("rocm");
+  result["libtorch"] = libtorch_json(listing);
+  result["devices"] = devices_json(listing.devices);
+  result["unavailable_devices"] = unavailable_json(listing);
 }
 
 }  // namespace
 
-nlohmann::ordered_json environment(const ProgramInfo& program) {
+nlohmann::ordered_json environment(const ProgramInfo& program, const std::string& torch_plugin) {
   Json result;
-  const std::uint64_t total = total_memory_bytes();
   result["environment_version"] = environment_version;
   result["timestamp"] = utc_timestamp();
   result["host_os"] = host_os();
   result["host_platform"] = host_platform();
   result["host_cpu"] = host_cpu();
-  result["device_name"] = host_cpu();
-  result["device_total_memory_bytes"] = total ? Json(total) : Json();
   result["threads"] = available_threads();
   result["isa"] = isa_info();
   result["cpu"] = cpu_info();
@@ -173,7 +189,7 @@ nlohmann::ordered_json environment(const ProgramInfo& program) {
   result["build"] = build(program);
   result["libraries"] = libraries();
   result["faiss"] = faiss();
-  put_torch(result);
+  put_devices(result, find_devices(torch_plugin));
   result["drivers"] = drivers();
   result["variables"] = variables();
   return result;

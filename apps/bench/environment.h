@@ -15,7 +15,7 @@ struct ProgramInfo {
   std::string version, commit, compiler;
 };
 
-/// Never throws for what cannot be read: such keys are null.
-nlohmann::ordered_json environment(const ProgramInfo& program);
+/// Never throws for what cannot be read: such keys are null. `torch_plugin` is that of Placement.
+nlohmann::ordered_json environment(const ProgramInfo& program, const std::string& torch_plugin);
 
 }  // namespace ivf::bench

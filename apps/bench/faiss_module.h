@@ -15,11 +15,10 @@ inline constexpr const char* faiss_module_file = "ivf_faiss.so";
 inline constexpr const char* faiss_module_version_symbol = "ivf_faiss_module_version";
 inline constexpr const char* faiss_module_make_symbol = "ivf_faiss_module_make";
 
-/// Throws Error(misuse) when there is no module. It is looked for in $IVF_MODULE_DIR when that is set; else beside the
-/// program, then where it is installed.
+/// Throws Error(misuse) when there is no module (see ivf::open_module), Error(failed) when it is of no use.
 void require_faiss_module();
 
-/// An IVF-Flat index of faiss-cpu. Throws like require_faiss_module(), and Error(failed) when the module is of no use.
+/// An IVF-Flat index of faiss-cpu. Throws like require_faiss_module().
 std::unique_ptr<AdoptingEngine> make_faiss_engine(const IndexSettings& settings);
 
 }  // namespace ivf::bench

@@ -11,11 +11,13 @@ namespace ivf::bench {
 class IvfEngine final : public Engine {
  public:
   /// An index to be trained. `options` say threads and memory, and are asked between pieces of work.
-  IvfEngine(const IndexSettings& settings, RunOptions options);
+  IvfEngine(const IndexSettings& settings, RunOptions options, const Placement& placement);
   /// An index that exists.
-  IvfEngine(std::unique_ptr<Index> index, RunOptions options);
+  IvfEngine(std::unique_ptr<Index> index, RunOptions options, const Placement& placement);
 
-  LibraryInfo info() const override;
+  LibraryInfo info() const override { return info_; }
+  std::optional<std::uint64_t> device_memory_in_use() const override;
+  /// Both bring what the index then holds to the device.
   void train(MatrixView rows) override;
   void add(MatrixView rows) override;
   SearchResult search(MatrixView queries, const SearchSettings& settings) const override;
@@ -30,6 +32,8 @@ class IvfEngine final : public Engine {
   std::unique_ptr<Index> index_;
   RunOptions options_;
   std::uint64_t seed_ = 0;
+  std::uint64_t free_before_ = 0;  ///< Of the device's memory.
+  LibraryInfo info_;
 };
 
 }  // namespace ivf::bench

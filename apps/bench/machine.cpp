@@ -111,6 +111,8 @@ std::uint64_t total_memory_bytes() {
   return std::min(kilobytes(read_text("/proc/meminfo"), "MemTotal"), Cgroup().memory_limit().value_or(UINT64_MAX));
 }
 
+std::uint64_t available_memory_bytes() { return kilobytes(read_text("/proc/meminfo"), "MemAvailable"); }
+
 std::string host_os() {
   utsname name{};
   uname(&name);

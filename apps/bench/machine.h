@@ -28,6 +28,9 @@ std::uint64_t resident_bytes();
 /// Memory of the machine, or less where a cgroup says so; 0: not known.
 std::uint64_t total_memory_bytes();
 
+/// Memory that is free or can be freed at once; 0: not known.
+std::uint64_t available_memory_bytes();
+
 std::string host_os();        ///< "Linux 6.1.0-18-amd64"
 std::string host_platform();  ///< "Linux-6.1.0-18-amd64-x86_64-with-glibc2.36"
 std::string host_cpu();       ///< The model, as in /proc/cpuinfo.

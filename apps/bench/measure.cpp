@@ -91,6 +91,9 @@ void accumulate(SearchStats& total, const SearchStats& batch) {
   total.lists_pruned += batch.lists_pruned;
   total.rows_scanned += batch.rows_scanned;
   total.rows_refined += batch.rows_refined;
+  total.queries_widened += batch.queries_widened;
+  total.queries_on_host += batch.queries_on_host;
+  total.host_syncs += batch.host_syncs;
   total.bytes_scanned += batch.bytes_scanned;
   total.coarse_ms += batch.coarse_ms;
   total.group_ms += batch.group_ms;

@@ -87,7 +87,7 @@ Json make_profile(const Measurement& measurement, const SearchSettings& settings
           {"scan_bytes_per_second", bytes_rate},
           {"scan_flops_per_second", flops_rate},
           {"coarse_flops_per_second", rate(coarse_flops, stats.coarse_ms)},
-          {"peak_bytes_per_second", std::round(peak.bytes_per_second)},
+          {"peak_bytes_per_second", peak.bytes_per_second > 0 ? Json(std::round(peak.bytes_per_second)) : Json()},
           {"peak_flops_per_second", peak.flops_per_second > 0 ? Json(std::round(peak.flops_per_second)) : Json()},
           {"scan_share_of_peak_bandwidth", share_of_rate(bytes_rate, peak.bytes_per_second)},
           {"scan_share_of_peak_flops", share_of_rate(flops_rate, peak.flops_per_second)}};

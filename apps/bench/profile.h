@@ -10,7 +10,7 @@ namespace ivf::bench {
 
 /// What this machine reaches with nothing else to do: measured, once a process.
 struct MachinePeak {
-  double bytes_per_second = 0;  ///< Reading memory with all threads.
+  double bytes_per_second = 0;  ///< Reading memory with all threads; 0: not known.
   double flops_per_second = 0;  ///< Of the instruction-set level, on registers; 0: not known.
 };
 

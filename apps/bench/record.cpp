@@ -25,6 +25,7 @@ Json rounded(const std::vector<double>& values) {
 Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 Json or_null(std::uint64_t number) { return number == 0 ? Json() : Json(number); }
 Json or_null(std::optional<double> value) { return value ? Json(rounded(*value)) : Json(); }
+Json or_null(std::optional<std::uint64_t> value) { return value ? Json(*value) : Json(); }
 
 /// NAME (median), NAME_min, NAME_max, NAME_spread and NAME_runs.
 void put_times(Json& record, const std::string& name, const std::vector<double>& values) {
@@ -36,14 +37,15 @@ void put_times(Json& record, const std::string& name, const std::vector<double>&
   record[name + "_runs"] = rounded(values);
 }
 
-void put_library(Json& record, const RunInfo& run, const Measured& measured) {
+void put_library(Json& record, const Measured& measured) {
   const LibraryInfo& library = measured.library;
   const bool ours = library.library == "ivf";
   const SearchStats& stats = measured.measurement->result.stats;
   record["library"] = library.library;
-  record["device"] = run.device;
-  record["device_name"] = host_cpu();
+  record["device"] = library.device;
+  record["device_name"] = library.device_name.empty() ? host_cpu() : library.device_name;
   record["backend"] = library.backend;
+  record["kernels"] = or_null(library.kernels);
   record["search_mode"] = ours ? mode_name(measured.settings.mode) : "faiss";
   record["chosen_mode"] = ours ? mode_name(stats.chosen_mode) : "faiss";
   record["auto_avg_group_size"] = ours ? Json(rounded(stats.avg_group_size)) : Json();
@@ -100,6 +102,15 @@ void put_stats(Json& record, const Measured& measured) {
   record["rows_scanned"] = count(stats.rows_scanned);
   record["rows_refined"] = count(stats.rows_refined);
   record["bytes_scanned"] = count(stats.bytes_scanned);
+  record["queries_widened"] = count(stats.queries_widened);
+  record["queries_on_host"] = count(stats.queries_on_host);
+  record["host_syncs"] = count(stats.host_syncs);
+}
+
+/// "ivf_cpu", "ivf_torch_cuda:1", "faiss_cpu".
+std::string usual_label(const LibraryInfo& library) {
+  const char* name = library.library != "ivf" ? "faiss" : library.kernels == "torch" ? "ivf_torch" : "ivf";
+  return fmt::format("{}_{}", name, library.device);
 }
 
 /// How many times as fast as the reference, from runs made side by side.
@@ -121,17 +132,22 @@ void put_speedup(Json& record, const Measured& measured) {
 }
 
 void put_memory(Json& record, const RunInfo& run, const Measured& measured) {
+  // What the process allocates is known where it computes on the CPU; a device tells only how much of it is taken, and
+  // LibTorch gives nothing back of that, so that the last of these values is the largest.
+  const bool cpu = measured.library.device == "cpu";
+  const auto of_cpu = [cpu](std::uint64_t bytes) { return cpu ? or_null(bytes) : Json(); };
+  const BuildTimes& build = measured.build;
   record["max_memory"] = run.max_memory;
-  record["device_total_memory_bytes"] = or_null(total_memory_bytes());
-  record["index_bytes"] = or_null(measured.build.index_bytes);
-  record["mem_allocated_bytes"] = or_null(resident_bytes());
-  record["mem_reserved_bytes"] = Json();
-  record["train_peak_allocated_bytes"] = or_null(measured.build.train_peak_bytes);
-  record["train_peak_reserved_bytes"] = Json();
-  record["add_peak_allocated_bytes"] = or_null(measured.build.add_peak_bytes);
-  record["add_peak_reserved_bytes"] = Json();
-  record["search_peak_allocated_bytes"] = or_null(measured.measurement->peak_bytes);
-  record["search_peak_reserved_bytes"] = Json();
+  record["device_total_memory_bytes"] = or_null(cpu ? total_memory_bytes() : measured.library.device_bytes);
+  record["index_bytes"] = or_null(build.index_bytes);
+  record["mem_allocated_bytes"] = of_cpu(resident_bytes());
+  record["mem_reserved_bytes"] = or_null(measured.reserved_bytes);
+  record["train_peak_allocated_bytes"] = of_cpu(build.train_peak_bytes);
+  record["train_peak_reserved_bytes"] = or_null(build.train_reserved_bytes);
+  record["add_peak_allocated_bytes"] = of_cpu(build.add_peak_bytes);
+  record["add_peak_reserved_bytes"] = or_null(build.add_reserved_bytes);
+  record["search_peak_allocated_bytes"] = of_cpu(measured.measurement->peak_bytes);
+  record["search_peak_reserved_bytes"] = or_null(measured.reserved_bytes);
 }
 
 void put_origin(Json& record, const RunInfo& run, const Measured& measured) {
@@ -141,9 +157,12 @@ void put_origin(Json& record, const RunInfo& run, const Measured& measured) {
   record["compiler"] = run.compiler;
   record["faiss_version"] = ours ? Json() : or_null(measured.library.version);
   record["faiss_compile_options"] = ours ? Json() : or_null(measured.library.compile_options);
-  // Keys of torch-ivf's records that say nothing about a program without Python and LibTorch.
-  for (const char* key : {"torch_version", "torch_git_version", "torch_num_threads", "torch_num_interop_threads",
-                          "python_version", "auto_search_avg_group_threshold"}) {
+  const bool torch_on_cpu = measured.library.kernels == "torch" && measured.library.device == "cpu";
+  record["torch_version"] = or_null(measured.library.torch_version);
+  record["torch_num_threads"] = torch_on_cpu ? Json(measured.library.threads) : Json();
+  // Keys of torch-ivf's records that say nothing about a program without Python.
+  for (const char* key :
+       {"torch_git_version", "torch_num_interop_threads", "python_version", "auto_search_avg_group_threshold"}) {
     record[key] = Json();
   }
   record["auto_enabled"] = ours ? Json(measured.settings.mode == SearchMode::automatic ? 1 : 0) : Json();
@@ -151,7 +170,7 @@ void put_origin(Json& record, const RunInfo& run, const Measured& measured) {
   record["host_platform"] = host_platform();
   record["host_cpu"] = host_cpu();
   record["timestamp"] = utc_timestamp();
-  record["label"] = run.label.empty() ? fmt::format("{}_{}", ours ? "ivf" : "faiss", run.device) : run.label;
+  record["label"] = run.label.empty() ? usual_label(measured.library) : run.label;
 }
 
 }  // namespace
@@ -160,7 +179,7 @@ Json make_record(const RunInfo& run, const Measured& measured) {
   Json record;
   record["record_version"] = record_version;
   record["command"] = run.command;
-  put_library(record, run, measured);
+  put_library(record, measured);
   put_task(record, run, measured);
   put_times(record, "train_ms", measured.build.train_ms);
   put_times(record, "add_ms", measured.build.add_ms);

@@ -24,8 +24,7 @@ struct RunInfo {
   std::string dataset;  ///< Name of the data, or how they were generated.
   std::string queries;  ///< Where the queries came from.
   std::string index;    ///< An index file; empty when the index was made by the run.
-  std::string device = "cpu";
-  std::string label;  ///< Empty: "<library>_<device>".
+  std::string label;    ///< Empty: library and device.
   Metric metric = Metric::l2;
   std::size_t dim = 0;
   std::uint64_t nb = 0;
@@ -42,7 +41,9 @@ struct RunInfo {
 struct BuildTimes {
   std::vector<double> train_ms, add_ms;  ///< Empty: there was none.
   std::uint64_t train_peak_bytes = 0, add_peak_bytes = 0;
-  std::uint64_t index_bytes = 0;  ///< By how much resident memory grew; 0: not known.
+  std::uint64_t index_bytes = 0;  ///< By how much the memory of where it is searched grew; 0: not known.
+  /// Of a device: what its memory held more than before the index was made.
+  std::optional<std::uint64_t> train_reserved_bytes, add_reserved_bytes;
 };
 
 /// What one record is made of.
@@ -55,9 +56,10 @@ struct Measured {
   std::size_t nq = 0;  ///< Queries a batch.
   std::size_t batches = 1;
   const Measurement* measurement = nullptr;
-  std::optional<double> recall;               ///< Against exact search.
-  std::optional<double> recall_vs_unlimited;  ///< Against the same library without max_codes.
-  const Measurement* reference = nullptr;     ///< Another library's, measured run by run beside this one.
+  std::optional<std::uint64_t> reserved_bytes;  ///< Of a device, after the search: like BuildTimes::add_reserved_bytes.
+  std::optional<double> recall;                 ///< Against exact search.
+  std::optional<double> recall_vs_unlimited;    ///< Against the same library without max_codes.
+  const Measurement* reference = nullptr;       ///< Another library's, measured run by run beside this one.
   std::string reference_library;
   Json profile;  ///< Null: not asked for, or not known.
 };

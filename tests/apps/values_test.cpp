@@ -12,10 +12,11 @@
 #include "support/temporary_directory.h"
 
 using namespace ivf::bench;
+using ivf::DeviceType;
 
 namespace {
 
-float rounded(ElementType type, float value) {
+float rounded(DeviceType type, float value) {
   round_to(type, {&value, 1});
   return value;
 }
@@ -23,17 +24,17 @@ float rounded(ElementType type, float value) {
 }  // namespace
 
 TEST_CASE("values are rounded to the nearest of a type, ties to even") {
-  CHECK(rounded(ElementType::float32, 1.2345678f) == 1.2345678f);
-  CHECK(rounded(ElementType::float16, 1.0f + 0x1p-11f) == 1.0f);
-  CHECK(rounded(ElementType::float16, 1.0f + 3 * 0x1p-11f) == 1.0f + 0x1p-9f);
-  CHECK(rounded(ElementType::float16, -65504.0f) == -65504.0f);
-  CHECK(rounded(ElementType::float16, 65519.0f) == 65504.0f);
-  CHECK(rounded(ElementType::float16, 65520.0f) == std::numeric_limits<float>::infinity());
-  CHECK(rounded(ElementType::float16, 0x1p-24f) == 0x1p-24f);
-  CHECK(rounded(ElementType::float16, 0x1p-25f) == 0.0f);
-  CHECK(rounded(ElementType::bfloat16, 1.0f + 0x1p-8f) == 1.0f);
-  CHECK(rounded(ElementType::bfloat16, 1.0f + 3 * 0x1p-8f) == 1.0f + 0x1p-6f);
-  CHECK(std::isinf(rounded(ElementType::bfloat16, std::numeric_limits<float>::max())));
+  CHECK(rounded(DeviceType::float32, 1.2345678f) == 1.2345678f);
+  CHECK(rounded(DeviceType::float16, 1.0f + 0x1p-11f) == 1.0f);
+  CHECK(rounded(DeviceType::float16, 1.0f + 3 * 0x1p-11f) == 1.0f + 0x1p-9f);
+  CHECK(rounded(DeviceType::float16, -65504.0f) == -65504.0f);
+  CHECK(rounded(DeviceType::float16, 65519.0f) == 65504.0f);
+  CHECK(rounded(DeviceType::float16, 65520.0f) == std::numeric_limits<float>::infinity());
+  CHECK(rounded(DeviceType::float16, 0x1p-24f) == 0x1p-24f);
+  CHECK(rounded(DeviceType::float16, 0x1p-25f) == 0.0f);
+  CHECK(rounded(DeviceType::bfloat16, 1.0f + 0x1p-8f) == 1.0f);
+  CHECK(rounded(DeviceType::bfloat16, 1.0f + 3 * 0x1p-8f) == 1.0f + 0x1p-6f);
+  CHECK(std::isinf(rounded(DeviceType::bfloat16, std::numeric_limits<float>::max())));
 }
 
 TEST_CASE("values are found by their key") {

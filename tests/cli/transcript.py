@@ -39,7 +39,7 @@ NORMAL = [
     (r"(machine runs )\([^)]*\)", r"\1(LEVELS)"),
     (r'("(?:rows_scanned|rows_refined|auto_threshold)":)[\d.]+', r"\1N"),
     (r'("chosen_mode":)"\w+"', r'\1"MODE"'),
-    (r"\b(csr|matrix) mode, \w+, \d+ threads?;", "MODE mode, ISA, THREADS;"),
+    (r"\b(csr|matrix) mode, cpu, \w+, \d+ threads?;", "MODE mode, cpu, ISA, THREADS;"),
     (r"; [\d,]+ rows scanned and [\d,]+ computed exactly; ms: coarse .*", "; COUNTS; ms: TIMES"),
 ]
 

@@ -44,9 +44,13 @@ class FaissEngine final : public AdoptingEngine {
   }
 
   LibraryInfo info() const override {
-    return {"faiss_cpu", "faiss-cpu",
-            fmt::format("{}.{}.{}", FAISS_VERSION_MAJOR, FAISS_VERSION_MINOR, FAISS_VERSION_PATCH),
-            faiss::get_compile_options(), settings_.threads};
+    LibraryInfo info;
+    info.library = "faiss_cpu";
+    info.backend = "faiss-cpu";
+    info.version = fmt::format("{}.{}.{}", FAISS_VERSION_MAJOR, FAISS_VERSION_MINOR, FAISS_VERSION_PATCH);
+    info.compile_options = faiss::get_compile_options();
+    info.threads = settings_.threads;
+    return info;
   }
 
   void train(MatrixView rows) override {
