@@ -47,6 +47,11 @@ clang=$(command -v clang++ || command -v clang++-14) || {
 }
 
 mkdir -p out/fuzz/found
+printf 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }\n' >out/fuzz/probe.cpp
+"$clang" -fsanitize=fuzzer,address out/fuzz/probe.cpp -o out/fuzz/probe 2>/dev/null || {
+  echo "clang is there without libFuzzer (scripts/setup.sh fuzz installs it)"
+  exit 77
+}
 log=out/fuzz/build.log
 launcher=()
 ! command -v ccache >/dev/null || launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)

@@ -13,6 +13,7 @@ Installs what is missing, through apt (as root, or with sudo). Without a GROUP: 
   data    npm, through which datasets/fetch.sh gets the real data sets
   plot    matplotlib, for scripts/plot.py and the pictures of scripts/reproduce.sh
   lint    clang-format, clang-tidy and shellcheck, in the versions of record
+  fuzz    clang with libFuzzer (scripts/fuzz.sh), valgrind (scripts/torture.sh)
 
   --dry-run   say what is missing; exit code 0 when nothing is, 1 when something is
 END
@@ -45,6 +46,9 @@ plot   python3-matplotlib       draws benchmark records
 lint   clang-format-14          formatting of C++ files
 lint   clang-tidy-14            static checks of C++ files
 lint   shellcheck               static checks of scripts
+fuzz   clang                    libFuzzer and sanitizers for scripts/fuzz.sh      command:clang++
+fuzz   libclang-rt-14-dev       its runtime libraries
+fuzz   valgrind                 memory checks of the program for scripts/torture.sh
 END
 }
 
@@ -68,7 +72,7 @@ dry_run=0
 groups=()
 for argument in "$@"; do
   case $argument in
-    build | test | data | plot | lint) groups+=("$argument") ;;
+    build | test | data | plot | lint | fuzz) groups+=("$argument") ;;
     --dry-run) dry_run=1 ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; printf 'setup: unknown argument: %s\n' "$argument" >&2; exit 2 ;;

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.." || exit 2
 
 usage() {
   cat <<'END'
-usage: scripts/test.sh [--quick] [--lint] [--clean]
+usage: scripts/test.sh [--quick] [--lint] [--tsan] [--clean]
 
 Installs missing packages (scripts/setup.sh) when it can, then:
   1. the checks of the sources: directions of includes and links, lengths of files, formatting, documents
@@ -13,8 +13,10 @@ Installs missing packages (scripts/setup.sh) when it can, then:
   3. an installation, and a program of another project that uses it
   4. the library compiled for 64-bit Arm and its kernels run in emulation, where a cross compiler is there
   5. the same tests under the address and undefined-behaviour sanitizers (build-asan/)
+  6. a few seconds of fuzzing of each target, where clang is there (build-fuzz/)
 
-  --quick   without 4 and 5
+  --quick   without 4, 5 and 6
+  --tsan    the same tests under the thread sanitizer, too (build-tsan/; takes long)
   --lint    install clang-format, clang-tidy and shellcheck too, and run shellcheck
   --clean   build from nothing
 
@@ -22,11 +24,12 @@ Output of each step: out/test/*.log. Uses all cores (CMAKE_BUILD_PARALLEL_LEVEL 
 END
 }
 
-quick=0 lint=0 clean=0
+quick=0 lint=0 tsan=0 clean=0
 for argument in "$@"; do
   case $argument in
     --quick) quick=1 ;;
     --lint) lint=1 ;;
+    --tsan) tsan=1 ;;
     --clean) clean=1 ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; printf 'test: unknown argument: %s\n' "$argument" >&2; exit 2 ;;
@@ -114,6 +117,7 @@ check "formatting" 120 ./scripts/check-format.sh
 
 if build ci; then
   test_all ci 1200
+  check "hardening of the program" 60 ./scripts/check-hardening.sh build-ci/apps/ivf
   check "symbols of the kernels" 60 ./scripts/check-isa-symbols.sh build-ci
   check "documents: links, commands, examples" 60 ./scripts/check-docs.py build-ci/apps/ivf
   check "installation and find_package" 300 ./scripts/check-install.sh build-ci
@@ -126,6 +130,11 @@ if [ $quick = 0 ]; then
   export ASAN_OPTIONS=detect_stack_use_after_return=0:strict_string_checks=1:allocator_may_return_null=1
   export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
   ! build asan || test_all asan 1800
+  check "fuzzing, four seconds each target" 900 ./scripts/fuzz.sh --seconds 4
+fi
+if [ $tsan = 1 ]; then
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+  ! build tsan || test_all tsan 3600
 fi
 
 if [ ${#failures[@]} -gt 0 ]; then printf 'failed: %s\n' "${failures[@]}"; fi

@@ -18,11 +18,14 @@
 #include "ivf/format/container.hpp"
 #include "layout.h"
 #include "sample.h"
+#include "support/address_space_limit.h"
 #include "temp_dir.h"
 
 using namespace ivf;
 using namespace ivf::format;
 using namespace ivf::test;
+using ivf::support::AddressSpaceLimit;
+using ivf::support::kSanitized;
 
 namespace {
 
@@ -104,32 +107,6 @@ void claim_rows(IndexImage& image, std::uint64_t rows) {
   image.superblock().rows = rows;
   image.repair(Repair::sections);
 }
-
-// Sanitizers reserve address space of their own, so that a limit on it means nothing.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-
-/// Lets the process map no more than `bytes` in addition to what it has; any amount under sanitizers.
-class AddressSpaceLimit {
- public:
-  explicit AddressSpaceLimit(std::uint64_t bytes) {
-    REQUIRE(::getrlimit(RLIMIT_AS, &before_) == 0);
-    std::uint64_t pages = 0;
-    std::ifstream("/proc/self/statm") >> pages;
-    rlimit limit = before_;
-    if (!kSanitized) limit.rlim_cur = pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) + bytes;
-    REQUIRE(::setrlimit(RLIMIT_AS, &limit) == 0);
-  }
-  AddressSpaceLimit(const AddressSpaceLimit&) = delete;
-  AddressSpaceLimit& operator=(const AddressSpaceLimit&) = delete;
-  ~AddressSpaceLimit() { ::setrlimit(RLIMIT_AS, &before_); }
-
- private:
-  rlimit before_ = {};
-};
 
 }  // namespace
 
