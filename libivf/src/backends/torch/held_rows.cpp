@@ -53,13 +53,15 @@ void DeviceRows::assign_batch(const DeviceCorpus& centroids, std::size_t first, 
   batch.queries = values_.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(n));
   const auto facts = query_facts(centroids, rows, threads_, batch.wild);
   SearchStats stats;
-  const Candidates two =
-      scan_matrix(centroids, batch, {std::min<std::int64_t>(2, centroids.count()), memory_ / 4}, stats);
-  const Candidates nearest{two.scores.narrow(1, 0, 1).contiguous(), two.positions.narrow(1, 0, 1).contiguous(),
-                           centroids.count() == 1};
+  const std::int64_t two = std::min<std::int64_t>(2, centroids.count());
+  const Candidates best = scan_matrix(centroids, batch, {two, memory_ / 4}, stats).best;
+  // The second best score tells whether the best one is certain.
+  Selection nearest;
+  nearest.best = {best.scores.narrow(1, 0, 1).contiguous(), best.positions.narrow(1, 0, 1).contiguous()};
+  nearest.bound = nearest.best.scores.select(1, 0);
+  nearest.everything = true;
   Download download(*runtime_);
-  const at::Tensor gaps =
-      centroids.count() == 1 ? at::Tensor() : download.add(two.scores.select(1, 1) - two.scores.select(1, 0));
+  const at::Tensor gaps = two == 1 ? at::Tensor() : download.add(best.scores.select(1, 1) - best.scores.select(1, 0));
   const RefinedBatch refined(centroids, batch, nearest, memory_ / 4, download);
   download.finish(stats);
   std::vector<char> proven(n);

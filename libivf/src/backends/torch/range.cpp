@@ -30,7 +30,8 @@ std::vector<std::vector<std::int64_t>> passing_rows(const DeviceCorpus& corpus, 
   for_scores(corpus, batch, memory, stats, [&](const Candidates& part) {
     const at::Tensor keep = at::logical_and(part.scores <= most, part.scores < std::numeric_limits<double>::infinity());
     const at::Tensor places = at::nonzero(keep).to(at::kCPU).contiguous();  // LibTorch may give it column by column.
-    const at::Tensor positions = at::masked_select(part.positions, keep).to(at::kCPU);
+    const at::Tensor positions = part.positions.defined() ? at::masked_select(part.positions, keep).to(at::kCPU)
+                                                          : places.select(1, 1).add(part.first).contiguous();
     stats.host_syncs += corpus.runtime().on_host() ? 0 : 2;
     const auto* where = places.data_ptr<std::int64_t>();
     const auto* rows = positions.data_ptr<std::int64_t>();
@@ -74,8 +75,9 @@ RangeHits search_range(const std::shared_ptr<const Runtime>& runtime, DeviceType
     const MatrixView queries = request.queries.slice(first, std::min(batch_rows, nq - first));
     Batch batch;
     batch.queries = upload_rows(*runtime, queries, request.threads);
-    batch.lists = canonical_lists(runtime, request, first, queries, stats);
     batch.max_codes = request.max_codes;
+    const at::Tensor lists = canonical_lists(runtime, request, first, queries, stats);
+    if (lists.defined()) probe_lists(*corpus, lists, request.coarse != nullptr, batch);
     const auto facts = query_facts(*corpus, queries, request.threads, batch.wild);
     std::vector<float> limits(queries.rows);
     for (std::size_t i = 0; i < limits.size(); ++i) limits[i] = filter_limit(ip ? -radius : radius, facts[i], ip);

@@ -29,16 +29,6 @@ int exact_limit(int low, std::size_t d) noexcept {
   return low + (53 - terms) / 2 - 1;
 }
 
-/// Squared distances or inner products in double, in whatever order the device adds.
-at::Tensor sums_of(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& positions) {
-  const std::int64_t n = positions.size(0), width = positions.size(1);
-  const at::Tensor rows = corpus.gather(positions.reshape({-1})).view({n, width, corpus.dim()}).to(at::kDouble);
-  const at::Tensor wide = queries.to(at::kDouble).unsqueeze(1);
-  if (corpus.inner_product()) return at::mul(rows, wide).sum(2);
-  const at::Tensor difference = at::sub(rows, wide);
-  return at::mul(difference, difference).sum(2);
-}
-
 }  // namespace
 
 std::vector<QueryFacts> query_facts(const DeviceCorpus& corpus, MatrixView queries, unsigned threads, bool& wild) {
@@ -64,24 +54,41 @@ std::vector<QueryFacts> query_facts(const DeviceCorpus& corpus, MatrixView queri
   return facts;
 }
 
-RefinedBatch::RefinedBatch(const DeviceCorpus& corpus, const Batch& batch, const Candidates& candidates,
-                           std::uint64_t memory, Download& download)
-    : corpus_(corpus), width_(static_cast<std::size_t>(candidates.scores.size(1))), everything_(candidates.everything) {
-  // Places that hold no row may have any position.
-  const at::Tensor positions =
-      candidates.positions.masked_fill(candidates.scores == std::numeric_limits<double>::infinity(), 0);
-  scores_ = download.add(candidates.scores);
-  positions_ = download.add(positions);
-  if (!corpus.exact_rows() || !corpus.runtime().float64()) return;
-  const std::int64_t n = batch.count();
-  const std::int64_t query_bytes = static_cast<std::int64_t>(width_) * corpus.dim() * 32;
-  const std::int64_t chunk = std::clamp<std::int64_t>(static_cast<std::int64_t>(memory) / query_bytes, 1, n);
+at::Tensor double_sums(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& positions,
+                       std::uint64_t memory) {
+  const std::int64_t n = positions.size(0), width = positions.size(1);
+  const std::int64_t chunk = std::clamp<std::int64_t>(
+      static_cast<std::int64_t>(memory) / std::max<std::int64_t>(width * corpus.dim() * 32, 1), 1, n);
   std::vector<at::Tensor> parts;
   for (std::int64_t first = 0; first < n; first += chunk) {
     const std::int64_t count = std::min(chunk, n - first);
-    parts.push_back(sums_of(corpus, batch.queries.narrow(0, first, count), positions.narrow(0, first, count)));
+    const at::Tensor rows = corpus.gather(positions.narrow(0, first, count).reshape({-1}))
+                                .view({count, width, corpus.dim()})
+                                .to(at::kDouble);
+    const at::Tensor wide = queries.narrow(0, first, count).to(at::kDouble).unsqueeze(1);
+    if (corpus.inner_product()) {
+      parts.push_back(at::mul(rows, wide).sum(2));
+    } else {
+      const at::Tensor difference = at::sub(rows, wide);
+      parts.push_back(at::mul(difference, difference).sum(2));
+    }
   }
-  sums_ = download.add(parts.size() == 1 ? parts.front() : at::cat(parts, 0));
+  return parts.size() == 1 ? parts.front() : at::cat(parts, 0);
+}
+
+RefinedBatch::RefinedBatch(const DeviceCorpus& corpus, const Batch& batch, const Selection& selection,
+                           std::uint64_t memory, Download& download)
+    : corpus_(corpus),
+      width_(static_cast<std::size_t>(selection.best.scores.size(1))),
+      everything_(selection.everything),
+      scores_(download.add(selection.best.scores)),
+      bound_(download.add(selection.bound)) {
+  at::Tensor positions = selection.best.positions;
+  // Places that hold no row may have any position.
+  positions = positions.masked_fill(selection.best.scores == std::numeric_limits<double>::infinity(), 0);
+  positions_ = download.add(positions);
+  if (!corpus.exact_rows() || !corpus.runtime().float64()) return;
+  sums_ = download.add(double_sums(corpus, batch.queries, positions, memory));
   ids_ = download.add(corpus.ids().take(positions));
 }
 

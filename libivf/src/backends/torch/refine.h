@@ -21,6 +21,11 @@ struct QueryFacts {
 /// Facts of queries against a corpus. `wild` says whether any product may overflow.
 std::vector<QueryFacts> query_facts(const DeviceCorpus& corpus, MatrixView queries, unsigned threads, bool& wild);
 
+/// Squared distances or inner products of queries (n x d) and rows at `positions` (n x columns) in double, in whatever
+/// order the device adds.
+at::Tensor double_sums(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& positions,
+                       std::uint64_t memory);
+
 /// A row and its canonical score: squared distance, or negated inner product. A zero is +0.
 struct Hit {
   float score;
@@ -32,7 +37,7 @@ class RefinedBatch {
  public:
   /// Starts the work on the device and the copies; finish the download before anything else. `memory` bounds the
   /// working tensors.
-  RefinedBatch(const DeviceCorpus& corpus, const Batch& batch, const Candidates& candidates, std::uint64_t memory,
+  RefinedBatch(const DeviceCorpus& corpus, const Batch& batch, const Selection& selection, std::uint64_t memory,
                Download& download);
 
   std::size_t width() const noexcept { return width_; }
@@ -47,7 +52,8 @@ class RefinedBatch {
   const DeviceCorpus& corpus_;
   std::size_t width_;
   bool everything_;
-  at::Tensor scores_, positions_, ids_, sums_;  ///< On the host. `ids_`, `sums_`: only where the device re-computes.
+  at::Tensor scores_, positions_, bound_, ids_,
+      sums_;  ///< On the host. `ids_`, `sums_`: only where the device re-computes.
 };
 
 }  // namespace ivf::detail::torch_backend

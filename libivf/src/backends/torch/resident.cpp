@@ -82,6 +82,7 @@ void DeviceCorpus::fill() {
   bias_ = inner_product() ? at::zeros({n}, runtime_->options(at::kFloat)) : runtime_->upload(norms);
   const std::vector<std::int64_t> offsets(host_.offsets().begin(), host_.offsets().end());
   offsets_ = runtime_->upload(offsets.data(), offsets.size(), at::kLong);
+  sizes_ = offsets_.narrow(0, 1, nlist()) - offsets_.narrow(0, 0, nlist());
 
   rows_ = at::empty({n, dim()}, runtime_->options(scalar_type(dtype_)));
   const auto piece = static_cast<std::int64_t>(std::max<std::size_t>(1, staging_bytes / (stride * sizeof(float))));

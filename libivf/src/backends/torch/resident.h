@@ -33,6 +33,7 @@ class DeviceCorpus final : public Resident {
   const at::Tensor& bias() const noexcept { return bias_; }
   const at::Tensor& ids() const noexcept { return ids_; }
   const at::Tensor& offsets() const noexcept { return offsets_; }  ///< nlist + 1
+  const at::Tensor& sizes() const noexcept { return sizes_; }      ///< nlist: rows of each list.
   /// Rows [first, first + n) in float32: n x dim.
   at::Tensor slice(std::int64_t first, std::int64_t n) const;
   /// Rows at any positions (one dimension) in float32.
@@ -50,7 +51,7 @@ class DeviceCorpus final : public Resident {
   Rounding rounding_;
   double largest_norm_ = 0;
   std::uint64_t bytes_ = 0;
-  at::Tensor rows_, bias_, ids_, offsets_;
+  at::Tensor rows_, bias_, ids_, offsets_, sizes_;
 };
 
 }  // namespace ivf::detail::torch_backend

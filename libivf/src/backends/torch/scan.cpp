@@ -3,44 +3,22 @@
 #include <algorithm>
 
 namespace ivf::detail::torch_backend {
-
-at::Tensor batch_scores(const at::Tensor& bias, const at::Tensor& queries, const at::Tensor& rows, bool inner_product) {
-  return at::baddbmm(bias, queries, rows.transpose(1, 2), /*beta=*/1, /*alpha=*/inner_product ? -1 : -2);
-}
-
-void make_finite(at::Tensor& scores) {
-  constexpr double most = std::numeric_limits<float>::max();
-  at::nan_to_num_(scores, /*nan=*/0.0, /*posinf=*/most, /*neginf=*/-most);
-}
-
-Candidates select(const at::Tensor& scores, const at::Tensor& positions, std::int64_t width, bool sorted) {
-  auto [best, index] = at::topk(scores, std::min(width, scores.size(1)), 1, /*largest=*/false, sorted);
-  return {best, at::gather(positions, 1, index), false};
-}
-
-Candidates merge(const Candidates& a, const Candidates& b, std::int64_t width) {
-  if (!a.scores.defined()) return b;
-  return select(at::cat({a.scores, b.scores}, 1), at::cat({a.positions, b.positions}, 1), width, true);
-}
-
-ProbedLists probed_lists(const DeviceCorpus& corpus, const Batch& batch) {
-  const at::Tensor none = batch.lists < 0;
-  const at::Tensor lists = batch.lists.clamp_min(0);
-  ProbedLists probed;
-  probed.starts = corpus.offsets().take(lists);
-  probed.sizes = (corpus.offsets().take(lists + 1) - probed.starts).masked_fill_(none, 0);
-  probed.ends = probed.sizes.cumsum(1);
-  if (batch.max_codes != 0) {
-    const auto cap =
-        static_cast<std::int64_t>(std::min<std::uint64_t>(batch.max_codes, std::numeric_limits<std::int64_t>::max()));
-    const at::Tensor begins = (probed.ends - probed.sizes).clamp_max_(cap);
-    probed.ends.clamp_max_(cap);
-    probed.sizes = probed.ends - begins;
-  }
-  return probed;
-}
-
 namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+std::int64_t round_up(std::int64_t n, std::int64_t step) noexcept { return (n + step - 1) / step * step; }
+
+/// Positions of chosen columns of `all`.
+at::Tensor positions_at(const Candidates& all, const at::Tensor& columns) {
+  if (all.positions.defined()) return all.positions.gather(1, columns);
+  return all.first == 0 ? columns : columns + all.first;
+}
+
+/// The best of both.
+Candidates merge(const Candidates& a, const Candidates& b, std::int64_t width) {
+  return select({at::cat({a.scores, b.scores}, 1), at::cat({a.positions, b.positions}, 1)}, width);
+}
 
 /// Scores of rows [first, first + n) of the corpus for every query.
 Candidates scan_slice(const DeviceCorpus& corpus, const Batch& batch, std::int64_t first, std::int64_t n) {
@@ -48,36 +26,29 @@ Candidates scan_slice(const DeviceCorpus& corpus, const Batch& batch, std::int64
       at::addmm(corpus.bias().narrow(0, first, n), batch.queries, corpus.slice(first, n).t(), /*beta=*/1,
                 /*alpha=*/corpus.inner_product() ? -1 : -2);
   if (batch.wild) make_finite(scores);
-  const at::Tensor positions = at::arange(first, first + n, corpus.runtime().options(at::kLong));
-  return {scores, positions.expand({batch.count(), n}), false};
+  return {scores, {}, first};
 }
 
 /// Scores of candidates [first, first + n) of every query: rows count over its lists in probe order.
-Candidates scan_columns(const DeviceCorpus& corpus, const Batch& batch, const ProbedLists& probed, std::int64_t first,
-                        std::int64_t n) {
-  const std::int64_t count = batch.count(), nprobe = batch.lists.size(1);
+Candidates scan_columns(const DeviceCorpus& corpus, const Batch& batch, std::int64_t first, std::int64_t n) {
+  const auto& [starts, sizes, ends] = batch.probed;
+  const std::int64_t count = batch.count(), nprobe = batch.nprobe();
   const at::Tensor column = at::arange(first, first + n, corpus.runtime().options(at::kLong));
   // The list that a column falls into, and from there its row.
   const at::Tensor rank =
-      at::searchsorted(probed.ends, column.expand({count, n}).contiguous(), /*out_int32=*/false, /*right=*/true)
+      at::searchsorted(ends, column.expand({count, n}).contiguous(), /*out_int32=*/false, /*right=*/true)
           .clamp_max_(nprobe - 1);
-  const at::Tensor shift = probed.starts - (probed.ends - probed.sizes);
-  const at::Tensor none = column.unsqueeze(0) >= probed.ends.narrow(1, nprobe - 1, 1);
+  const at::Tensor shift = starts - (ends - sizes);
+  const at::Tensor none = column.unsqueeze(0) >= ends.narrow(1, nprobe - 1, 1);
   const at::Tensor positions = (shift.gather(1, rank) + column).masked_fill_(none, 0);
-  const at::Tensor flat = positions.view({-1});
-  const at::Tensor rows = corpus.gather(flat).view({count, n, corpus.dim()});
-  const at::Tensor products = at::bmm(rows, batch.queries.unsqueeze(2)).squeeze(2);
-  at::Tensor scores =
-      at::add(corpus.bias().index_select(0, flat).view({count, n}), products, corpus.inner_product() ? -1 : -2);
-  if (batch.wild) make_finite(scores);
-  scores.masked_fill_(none, std::numeric_limits<double>::infinity());
-  return {scores, positions, false};
+  return {gathered_scores(corpus, batch.queries, positions, none, batch.wild), positions};
 }
 
-/// Columns that fit `memory` at `bytes` each: at least 64.
+/// Columns that fit `memory` at `bytes` each, in whole groups: at least 64.
 std::int64_t columns_of(std::uint64_t memory, std::int64_t bytes, std::int64_t all) {
-  return std::clamp<std::int64_t>(static_cast<std::int64_t>(memory) / std::max<std::int64_t>(bytes, 1), 64,
-                                  std::max<std::int64_t>(all, 64));
+  const std::int64_t fit = static_cast<std::int64_t>(memory) / std::max<std::int64_t>(bytes, 1);
+  return std::clamp<std::int64_t>(fit / group_rows * group_rows, 64,
+                                  round_up(std::max<std::int64_t>(all, 64), group_rows));
 }
 
 std::int64_t capped(std::int64_t rows, std::uint64_t max_codes) {
@@ -86,43 +57,104 @@ std::int64_t capped(std::int64_t rows, std::uint64_t max_codes) {
 
 }  // namespace
 
+void probe_lists(const DeviceCorpus& corpus, at::Tensor lists, bool complete, Batch& batch) {
+  batch.lists = std::move(lists);
+  ProbedLists& probed = batch.probed;
+  if (complete) {
+    probed.starts = corpus.offsets().take(batch.lists);
+    probed.sizes = corpus.sizes().take(batch.lists);
+  } else {
+    const at::Tensor none = batch.lists < 0;
+    const at::Tensor there = batch.lists.clamp_min(0);
+    probed.starts = corpus.offsets().take(there);
+    probed.sizes = corpus.sizes().take(there).masked_fill_(none, 0);
+  }
+  probed.ends = probed.sizes.cumsum(1);
+  if (batch.max_codes == 0) return;
+  const std::int64_t cap = capped(std::numeric_limits<std::int64_t>::max(), batch.max_codes);
+  const at::Tensor begins = (probed.ends - probed.sizes).clamp_max_(cap);
+  probed.ends.clamp_max_(cap);
+  probed.sizes = probed.ends - begins;
+}
+
+at::Tensor gathered_scores(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& positions,
+                           const at::Tensor& none, bool wild) {
+  const std::int64_t n = positions.size(0), columns = positions.size(1);
+  const at::Tensor flat = positions.view({-1});
+  const at::Tensor rows = corpus.gather(flat).view({n, columns, corpus.dim()});
+  const at::Tensor products = at::bmm(rows, queries.unsqueeze(2)).squeeze(2);
+  at::Tensor scores;
+  if (corpus.inner_product()) {
+    scores = products.neg();
+  } else {
+    scores = at::sub(corpus.bias().index_select(0, flat).view({n, columns}), products, 2);
+  }
+  if (wild) make_finite(scores);
+  return scores.masked_fill_(none, infinity);
+}
+
+void make_finite(at::Tensor& scores) {
+  constexpr double most = std::numeric_limits<float>::max();
+  at::nan_to_num_(scores, /*nan=*/0.0, /*posinf=*/most, /*neginf=*/-most);
+}
+
+Candidates select(const Candidates& all, std::int64_t width) {
+  const std::int64_t n = all.scores.size(0), columns = all.scores.size(1);
+  if (columns <= 4 * width * group_rows) {
+    auto [best, index] = at::topk(all.scores, std::min(width, columns), 1, /*largest=*/false, /*sorted=*/true);
+    return {best, positions_at(all, index)};
+  }
+  // The best `width` scores lie in the `width` groups of the best minima: one pass over all scores, and a selection
+  // from far fewer, instead of the many passes of a selection.
+  const std::int64_t groups = (columns + group_rows - 1) / group_rows;
+  const at::Tensor scores = columns % group_rows == 0
+                                ? all.scores
+                                : at::constant_pad_nd(all.scores, {0, groups * group_rows - columns}, infinity);
+  const at::Tensor chosen = std::get<1>(
+      at::topk(scores.view({n, groups, group_rows}).amin(2), width, 1, /*largest=*/false, /*sorted=*/false));
+  const at::Tensor lane = at::arange(group_rows, chosen.options());
+  const at::Tensor places = (chosen.unsqueeze(2) * group_rows + lane).view({n, width * group_rows});
+  auto [best, index] = at::topk(scores.gather(1, places), width, 1, /*largest=*/false, /*sorted=*/true);
+  at::Tensor found = places.gather(1, index);
+  if (scores.size(1) != columns) found = found.clamp_max_(columns - 1);  // Padding: its score says that it is no row.
+  return {best, positions_at(all, found)};
+}
+
 void for_scores(const DeviceCorpus& corpus, const Batch& batch, std::uint64_t memory, SearchStats& stats,
                 const std::function<void(const Candidates&)>& visit) {
   const std::int64_t row_bytes = corpus.dim() * (corpus.exact_rows() ? 4 : 10);
   if (!batch.lists.defined()) {
     // A score, and what the selection keeps of it; rows only where they are restored from 16 bits.
     const std::int64_t rows = capped(corpus.count(), batch.max_codes);
-    const std::int64_t chunk = columns_of(memory, batch.count() * 16 + (corpus.exact_rows() ? 0 : row_bytes), rows);
+    const std::int64_t chunk = columns_of(memory, batch.count() * 8 + (corpus.exact_rows() ? 0 : row_bytes), rows);
     for (std::int64_t first = 0; first < rows; first += chunk) {
       visit(scan_slice(corpus, batch, first, std::min(chunk, rows - first)));
     }
     return;
   }
-  const ProbedLists probed = probed_lists(corpus, batch);
-  const std::int64_t widest = item(probed.ends.select(1, batch.lists.size(1) - 1).amax(), stats);
+  const std::int64_t widest = item(batch.probed.ends.select(1, batch.nprobe() - 1).amax(), stats);
   // Rows gathered for every query, and what positions, ranks and scores take.
   const std::int64_t chunk = columns_of(memory, batch.count() * (row_bytes + 48), widest);
   for (std::int64_t first = 0; first < widest; first += chunk) {
-    visit(scan_columns(corpus, batch, probed, first, std::min(chunk, widest - first)));
+    visit(scan_columns(corpus, batch, first, std::min(chunk, round_up(widest - first, group_rows))));
   }
 }
 
-Candidates scan_matrix(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats) {
-  Candidates best;
-  std::int64_t columns = 0, pieces = 0;
+Selection scan_matrix(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats) {
+  Selection result;
+  std::int64_t columns = 0;
   for_scores(corpus, batch, limits.memory, stats, [&](const Candidates& part) {
     columns += part.scores.size(1);
-    // Sorted at once when it stays the only piece; a second one sorts what both leave.
-    const Candidates chosen = select(part.scores, part.positions, limits.width, true);
-    best = pieces++ == 0 ? chosen : merge(best, chosen, limits.width);
+    const Candidates chosen = select(part, limits.width);
+    result.best = result.best.scores.defined() ? merge(result.best, chosen, limits.width) : chosen;
   });
-  if (pieces == 0) {  // All of the lists are empty.
-    best.scores =
-        at::full({batch.count(), 1}, std::numeric_limits<double>::infinity(), corpus.runtime().options(at::kFloat));
-    best.positions = at::zeros({batch.count(), 1}, corpus.runtime().options(at::kLong));
+  if (columns == 0) {  // All of the lists are empty.
+    result.best.scores = at::full({batch.count(), 1}, infinity, corpus.runtime().options(at::kFloat));
+    result.best.positions = at::zeros({batch.count(), 1}, corpus.runtime().options(at::kLong));
   }
-  best.everything = columns <= limits.width;
-  return best;
+  result.everything = columns <= limits.width || limits.width >= corpus.count();
+  result.bound = result.best.scores.select(1, result.best.scores.size(1) - 1);
+  return result;
 }
 
 }  // namespace ivf::detail::torch_backend

@@ -14,20 +14,40 @@
 
 namespace ivf::detail::torch_backend {
 
+/// Lists of a batch as they count: what is scanned of each (n x nprobe), cut by max_codes in probe order.
+struct ProbedLists {
+  at::Tensor starts;  ///< Positions of the lists' first rows.
+  at::Tensor sizes;
+  at::Tensor ends;  ///< Sums of the sizes up to and with each.
+};
+
 /// Queries on the device, and what they look at.
 struct Batch {
   at::Tensor queries;  ///< n x d
   at::Tensor lists;    ///< n x nprobe, int64, in probe order, -1: none. Undefined: every row of the corpus.
+  ProbedLists probed;  ///< Of `lists`, from probe_lists().
   std::uint64_t max_codes = 0;
   bool wild = false;  ///< Products may overflow: a score may be anything, and only rows that do not exist are +inf.
 
   std::int64_t count() const { return queries.size(0); }
+  std::int64_t nprobe() const { return lists.size(1); }
 };
 
-/// Scores with the rows' positions, n x columns each; ascending where they were selected. +inf: no row.
+/// Sets what a batch looks at. `complete` says that no list is -1.
+void probe_lists(const DeviceCorpus& corpus, at::Tensor lists, bool complete, Batch& batch);
+
+/// Scores with the rows' positions, n x columns each. +inf: no row.
 struct Candidates {
-  at::Tensor scores, positions;
-  bool everything = false;  ///< No query has more rows than these.
+  at::Tensor scores;
+  at::Tensor positions;  ///< Undefined: those of columns are first, first + 1, ...
+  std::int64_t first = 0;
+};
+
+/// What a filter leaves of the rows that a batch looks at.
+struct Selection {
+  Candidates best;          ///< Ascending.
+  at::Tensor bound;         ///< n: no row that was left out has a lower score. +inf: none was.
+  bool everything = false;  ///< No row of any query was left out.
 };
 
 struct ScanLimits {
@@ -37,31 +57,25 @@ struct ScanLimits {
 
 /// Per query: all rows of its lists (or of the corpus) in one matrix of candidates, in pieces that fit the memory, and
 /// one selection from each.
-Candidates scan_matrix(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats);
-/// Per list: the queries that probe it are multiplied with its rows, lists of similar size at once; a selection for
-/// each query and list, and one over the lists of a query.
-Candidates scan_csr(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats);
+Selection scan_matrix(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats);
+/// Per list: the queries that probe it are multiplied with its rows, lists of similar size at once. Of the products
+/// only the smallest of every few rows is kept; the rows of the best such groups of a query are multiplied once more.
+Selection scan_csr(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats);
 
-/// Scores and positions of every row that each query looks at, piece by piece: visit(candidates). +inf: no row.
+/// Scores and positions of every row that each query looks at, piece by piece: visit(candidates).
 void for_scores(const DeviceCorpus& corpus, const Batch& batch, std::uint64_t memory, SearchStats& stats,
                 const std::function<void(const Candidates&)>& visit);
 
-/// bias − 2D or −D for b batches of queries (b x m x d) and rows (b x r x d); `bias` is b x 1 x r.
-at::Tensor batch_scores(const at::Tensor& bias, const at::Tensor& queries, const at::Tensor& rows, bool inner_product);
+/// Rows of a group: of each group, a first selection looks at the best score only.
+inline constexpr std::int64_t group_rows = 16;
+
+/// Scores of the rows at `positions` (n x columns) for each query; those where `none` holds are +inf.
+at::Tensor gathered_scores(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& positions,
+                           const at::Tensor& none, bool wild);
 /// Brings scores that may be NaN or infinite into the finite range, in place, so that +inf can mean "no row". An
 /// overflow makes no row better or worse than others that matter: nothing is discarded by such scores.
 void make_finite(at::Tensor& scores);
-/// The `width` smallest scores of each row of the matrix (all when there are fewer), ascending if `sorted`.
-Candidates select(const at::Tensor& scores, const at::Tensor& positions, std::int64_t width, bool sorted);
-/// The best of both.
-Candidates merge(const Candidates& a, const Candidates& b, std::int64_t width);
-
-/// Lists of a batch as they count: sizes of what is scanned of each (n x nprobe), cut by max_codes in probe order.
-struct ProbedLists {
-  at::Tensor starts;  ///< Positions of the lists' first rows.
-  at::Tensor sizes;
-  at::Tensor ends;  ///< Sums of the sizes up to and with each.
-};
-ProbedLists probed_lists(const DeviceCorpus& corpus, const Batch& batch);
+/// The `width` smallest scores of each row of the matrix (all when there are fewer), ascending.
+Candidates select(const Candidates& all, std::int64_t width);
 
 }  // namespace ivf::detail::torch_backend

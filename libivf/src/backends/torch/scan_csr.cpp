@@ -69,45 +69,37 @@ std::vector<ListBlock> cut_blocks(const std::vector<std::int64_t>& lists, const 
   return blocks;
 }
 
-/// Scans blocks of lists into a table of candidates for each pair.
+/// Scans blocks of lists into a table of every pair's groups: the best score of each `group_rows` rows of the list.
 class CsrScan {
  public:
   CsrScan(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats)
       : corpus_(corpus),
         batch_(batch),
         limits_(limits),
-        probed_(probed_lists(corpus, batch)),
         pairs_(group_pairs(corpus, batch, stats)),
         count_(batch.lists.numel()) {}
 
-  Candidates run() {
+  Selection run() {
     const auto lists = lists_with_work();
-    std::int64_t longest = 1;
-    for (const std::int64_t l : lists) longest = std::max(longest, rows_of(l));
-    width_ = std::min(limits_.width, longest);
+    const std::int64_t longest = lists.empty() ? 1 : rows_of(lists.front());
+    groups_ = (longest + group_rows - 1) / group_rows;
     // One more than there are pairs: where what belongs to none goes.
-    scores_ =
-        at::full({count_ + 1, width_}, std::numeric_limits<double>::infinity(), corpus_.runtime().options(at::kFloat));
-    positions_ = at::zeros({count_ + 1, width_}, corpus_.runtime().options(at::kLong));
+    minima_ = at::full({count_ + 1, groups_}, infinity, corpus_.runtime().options(at::kFloat));
     const at::Tensor order = corpus_.runtime().upload(lists.data(), lists.size(), at::kLong);
-    // A product, the selection's copy of it, and the operands.
-    const auto cells = static_cast<std::int64_t>(std::max<std::uint64_t>(limits_.memory / 16, 1));
+    // A product, and the operands.
+    const auto cells = static_cast<std::int64_t>(std::max<std::uint64_t>(limits_.memory / 8, 1));
     for (const ListBlock& block : cut_blocks(lists, pairs_.counts, corpus_.host().offsets(), cells)) {
       scan_block(
           block,
           order.narrow(0, static_cast<std::int64_t>(block.first), static_cast<std::int64_t>(block.last - block.first)),
           cells);
     }
-    const std::int64_t n = batch_.count();
-    const std::int64_t all = batch_.lists.size(1) * width_;
-    Candidates best = select(scores_.narrow(0, 0, count_).view({n, all}),
-                             positions_.narrow(0, 0, count_).view({n, all}), limits_.width, true);
-    // Lists of a query differ: together they have no more rows than the corpus.
-    best.everything = width_ >= longest && limits_.width >= std::min(all, corpus_.count());
-    return best;
+    return choose();
   }
 
  private:
+  static constexpr double infinity = std::numeric_limits<double>::infinity();
+
   std::int64_t rows_of(std::int64_t l) const {
     const auto& offsets = corpus_.host().offsets();
     return static_cast<std::int64_t>(offsets[static_cast<std::size_t>(l) + 1] - offsets[static_cast<std::size_t>(l)]);
@@ -128,74 +120,99 @@ class CsrScan {
   /// Products of a block, in slices of queries and of rows that keep them within `cells`.
   void scan_block(const ListBlock& block, const at::Tensor& lists, std::int64_t cells) {
     const std::int64_t members = lists.size(0);
-    const std::int64_t rows = std::min(block.rows, std::max<std::int64_t>(cells / (members * 64), limits_.width));
+    const std::int64_t all = (block.rows + group_rows - 1) / group_rows * group_rows;
+    const std::int64_t fit = cells / (members * 64) / group_rows * group_rows;
+    const std::int64_t rows = std::min(all, std::max<std::int64_t>(fit, 64));
     const std::int64_t queries = std::clamp<std::int64_t>(cells / (members * rows), 1, block.queries);
     const at::Tensor begins = pairs_.begins.index_select(0, lists).unsqueeze(1);
     const at::Tensor ends = pairs_.begins.index_select(0, lists + 1).unsqueeze(1);
     for (std::int64_t q = 0; q < block.queries; q += queries) {
       const std::int64_t n = std::min(queries, block.queries - q);
       const at::Tensor place = begins + at::arange(q, q + n, begins.options());  // members x n
-      const at::Tensor pairs = at::where(place < ends, pairs_.order.take(place.clamp_max(count_ - 1)),
-                                         at::scalar_tensor(count_, begins.options()));
-      Candidates best;
-      for (std::int64_t r = 0; r < block.rows; r += rows) {
-        best = merge(best, scan_tile(lists, pairs, r, std::min(rows, block.rows - r)), width_);
-      }
-      store(pairs.view({-1}), best);
+      const at::Tensor there = place < ends;
+      const at::Tensor pairs =
+          pairs_.order.take(place.clamp_max_(count_ - 1)).masked_fill_(at::logical_not(there), count_);
+      for (std::int64_t r = 0; r < all; r += rows) scan_tile(lists, pairs, r, std::min(rows, all - r));
     }
   }
 
-  /// The best rows [first, first + n) of each list for its pairs (members x q): (members * q) x width.
-  Candidates scan_tile(const at::Tensor& lists, const at::Tensor& pairs, std::int64_t first, std::int64_t n) {
-    const std::int64_t members = lists.size(0), q = pairs.size(1), nprobe = batch_.lists.size(1);
+  /// Rows [first, first + n) of each list for its pairs (members x q).
+  void scan_tile(const at::Tensor& lists, const at::Tensor& pairs, std::int64_t first, std::int64_t n) {
+    const std::int64_t members = lists.size(0), q = pairs.size(1);
     const at::Tensor column = at::arange(first, first + n, lists.options());
     const at::Tensor starts = corpus_.offsets().index_select(0, lists).unsqueeze(1);
-    const at::Tensor sizes = corpus_.offsets().index_select(0, lists + 1).unsqueeze(1) - starts;
-    const at::Tensor none = column.unsqueeze(0) >= sizes;  // members x n
-    const at::Tensor positions = (starts + column).masked_fill(none, 0);
-    const at::Tensor flat = positions.view({-1});
-    const at::Tensor rows = corpus_.gather(flat).view({members, n, corpus_.dim()});
-    at::Tensor bias = corpus_.bias().index_select(0, flat).view({members, 1, n});
+    const at::Tensor none = column.unsqueeze(0) >= corpus_.sizes().index_select(0, lists).unsqueeze(1);  // members x n
+    const at::Tensor positions = (starts + column).masked_fill_(none, 0).view({-1});
+    const at::Tensor rows = corpus_.gather(positions).view({members, n, corpus_.dim()});
+    at::Tensor bias = corpus_.bias().index_select(0, positions).view({members, 1, n});
     const at::Tensor pad = none.unsqueeze(1);
-    constexpr double infinity = std::numeric_limits<double>::infinity();
-    if (!batch_.wild) bias = bias.masked_fill(pad, infinity);  // Adds nothing to the large tensors.
-    const at::Tensor valid_pairs = pairs.clamp_max(count_ - 1).view({-1});
+    if (!batch_.wild) bias = bias.masked_fill_(pad, infinity);  // Costs no pass over the products.
+    const at::Tensor flat = pairs.view({-1});
+    const at::Tensor valid = flat.clamp_max(count_ - 1);
     const at::Tensor queries =
-        batch_.queries.index_select(0, at::floor_divide(valid_pairs, nprobe)).view({members, q, corpus_.dim()});
-    at::Tensor scores = batch_scores(bias, queries, rows, corpus_.inner_product());
+        batch_.queries.index_select(0, at::floor_divide(valid, batch_.nprobe())).view({members, q, corpus_.dim()});
+    at::Tensor scores =
+        at::baddbmm(bias, queries, rows.transpose(1, 2), /*beta=*/1, /*alpha=*/corpus_.inner_product() ? -1 : -2);
     if (batch_.wild) {
       make_finite(scores);
       scores.masked_fill_(pad, infinity);
     }
     if (batch_.max_codes != 0) {
-      const at::Tensor limits = probed_.sizes.reshape({-1}).take(valid_pairs).view({members, q, 1});
+      const at::Tensor limits = batch_.probed.sizes.reshape({-1}).take(valid).view({members, q, 1});
       scores.masked_fill_(column.view({1, 1, n}) >= limits, infinity);
     }
-    auto [best, index] = at::topk(scores.view({members * q, n}), std::min(width_, n), 1, /*largest=*/false, false);
-    // The row's place in the list becomes its position.
-    const at::Tensor found = (index.view({members, q, -1}) + (starts + first).unsqueeze(2)).view({members * q, -1});
-    return {best, found, false};
+    const at::Tensor best = scores.view({members * q, n / group_rows, group_rows}).amin(2);
+    minima_.narrow(1, first / group_rows, n / group_rows).index_copy_(0, flat, best);
   }
 
-  void store(const at::Tensor& pairs, const Candidates& best) {
-    const std::int64_t n = best.scores.size(1);
-    scores_.narrow(1, 0, n).index_copy_(0, pairs, best.scores);
-    positions_.narrow(1, 0, n).index_copy_(0, pairs, best.positions);
+  /// The best rows of each query from its best groups.
+  Selection choose() const {
+    const std::int64_t n = batch_.count(), all = batch_.nprobe() * groups_;
+    const Candidates groups = select({minima_.narrow(0, 0, count_).view({n, all}), {}}, limits_.width);
+    const std::int64_t width = groups.scores.size(1);
+    const std::int64_t query_bytes = width * group_rows * (corpus_.dim() * (corpus_.exact_rows() ? 4 : 10) + 48);
+    const std::int64_t chunk = std::clamp<std::int64_t>(static_cast<std::int64_t>(limits_.memory) / query_bytes, 1, n);
+    std::vector<at::Tensor> scores, positions;
+    for (std::int64_t first = 0; first < n; first += chunk) {
+      const Candidates part = rows_of_groups(groups.positions, first, std::min(chunk, n - first));
+      scores.push_back(part.scores);
+      positions.push_back(part.positions);
+    }
+    Selection result;
+    result.best = {at::cat(scores, 0), at::cat(positions, 0)};
+    // Rows of groups that were left out were scored by another product than these: both bound what is left out.
+    const at::Tensor last = result.best.scores.select(1, result.best.scores.size(1) - 1);
+    result.everything = limits_.width >= corpus_.count();
+    result.bound = all <= width ? last : at::minimum(last, groups.scores.select(1, width - 1));
+    return result;
+  }
+
+  /// The best rows of the groups of queries [first, first + n).
+  Candidates rows_of_groups(const at::Tensor& groups, std::int64_t first, std::int64_t n) const {
+    const at::Tensor chosen = groups.narrow(0, first, n);
+    const at::Tensor rank = at::floor_divide(chosen, groups_);
+    const at::Tensor lane = at::arange(group_rows, chosen.options());
+    const at::Tensor row = ((chosen - rank * groups_) * group_rows).unsqueeze(2) + lane;  // In its list.
+    const at::Tensor none = (row >= batch_.probed.sizes.narrow(0, first, n).gather(1, rank).unsqueeze(2)).view({n, -1});
+    const at::Tensor positions = (row + batch_.probed.starts.narrow(0, first, n).gather(1, rank).unsqueeze(2))
+                                     .view({n, -1})
+                                     .masked_fill_(none, 0);
+    const at::Tensor queries = batch_.queries.narrow(0, first, n);
+    return select({gathered_scores(corpus_, queries, positions, none, batch_.wild), positions}, limits_.width);
   }
 
   const DeviceCorpus& corpus_;
   const Batch& batch_;
   const ScanLimits& limits_;
-  ProbedLists probed_;
   Pairs pairs_;
-  std::int64_t count_;      ///< Pairs.
-  std::int64_t width_ = 1;  ///< Candidates kept of a pair.
-  at::Tensor scores_, positions_;
+  std::int64_t count_;       ///< Pairs.
+  std::int64_t groups_ = 1;  ///< Of the longest list.
+  at::Tensor minima_;        ///< (count_ + 1) x groups_
 };
 
 }  // namespace
 
-Candidates scan_csr(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats) {
+Selection scan_csr(const DeviceCorpus& corpus, const Batch& batch, const ScanLimits& limits, SearchStats& stats) {
   return CsrScan(corpus, batch, limits, stats).run();
 }
 

@@ -166,22 +166,22 @@ std::vector<std::uint32_t> Search::run_batch(std::span<const std::uint32_t> quer
   batch.max_codes = request_.max_codes;
   const auto facts = query_facts(*corpus_, rows, request_.threads, batch.wild);
   const Coarse step = coarse(batch, rows, queries, breadth);
-  batch.lists = step.lists;
+  if (step.lists.defined()) probe_lists(*corpus_, step.lists, centroids_ != nullptr, batch);
   stats_.coarse_ms += milliseconds_since(start);
   start = std::chrono::steady_clock::now();
 
   const ScanLimits limits{width(breadth), memory_ / 2};
   const bool by_list = batch.lists.defined() && stats_.chosen_mode == SearchMode::csr;
-  const Candidates found =
+  const Selection found =
       by_list ? scan_csr(*corpus_, batch, limits, stats_) : scan_matrix(*corpus_, batch, limits, stats_);
   Download download(*runtime_);
-  const at::Tensor gap = step.gap.defined() ? download.add(step.gap) : at::Tensor();
-  const at::Tensor scanned =
-      batch.lists.defined() ? download.add(probed_lists(*corpus_, batch).sizes.sum().view({1})) : at::Tensor();
+  const auto fetch = [&](const at::Tensor& one) { return one.defined() ? download.add(one) : one; };
+  const Coarse proof{{}, fetch(step.gap), fetch(step.margin)};
+  const at::Tensor scanned = batch.lists.defined() ? download.add(batch.probed.sizes.sum().view({1})) : at::Tensor();
   const RefinedBatch refined(*corpus_, batch, found, memory_ / 4, download);
   bool wild = false;
   const auto coarse_facts =
-      gap.defined() ? query_facts(*centroids_, rows, request_.threads, wild) : std::vector<QueryFacts>();
+      proof.gap.defined() ? query_facts(*centroids_, rows, request_.threads, wild) : std::vector<QueryFacts>();
   download.finish(stats_);
   stats_.scan_ms += milliseconds_since(start);
   start = std::chrono::steady_clock::now();
@@ -194,9 +194,7 @@ std::vector<std::uint32_t> Search::run_batch(std::span<const std::uint32_t> quer
   parallel_for(request_.threads, queries.size(), 32, [&](std::size_t begin, std::size_t end, unsigned thread) {
     std::vector<Hit> hits;
     for (std::size_t i = begin; i < end; ++i) {
-      const bool lists_proven = !gap.defined() || static_cast<double>(gap.data_ptr<float>()[i]) >
-                                                      2 * static_cast<double>(coarse_facts[i].doubt);
-      if (!lists_proven) continue;
+      if (proof.gap.defined() && !lists_proven(proof, i, coarse_facts[i])) continue;
       proven[i] = refined.finish(i, rows.row(i), facts[i], k_, hits, parts[thread]);
       if (proven[i]) put(queries[i], hits, values, ids);
     }
@@ -222,21 +220,51 @@ Search::Coarse Search::coarse(const Batch& batch, MatrixView queries, std::span<
     for (std::size_t i = 0; i < numbers.size(); ++i) {
       std::copy_n(request_.probes.lists + numbers[i] * nprobe_, nprobe_, &lists[i * nprobe_]);
     }
-    return {runtime_->upload(lists.data(), lists.size(), at::kLong).view({n, nprobe}), {}};
+    return {runtime_->upload(lists.data(), lists.size(), at::kLong).view({n, nprobe}), {}, {}};
   }
   // Where a cap counts rows in the order of the lists, approximate order is not enough.
   if (breadth != Breadth::first || request_.max_codes != 0) {
-    return {canonical_lists(runtime_, request_, 0, queries, stats_), {}};
+    return {canonical_lists(runtime_, request_, 0, queries, stats_), {}, {}};
   }
+  return nearest_lists(batch);
+}
+
+Search::Coarse Search::nearest_lists(const Batch& batch) {
+  const auto nprobe = static_cast<std::int64_t>(nprobe_);
   Batch step;
   step.queries = batch.queries;
   step.wild = batch.wild || !(centroids_->largest_norm() < largest_norm);
-  const Candidates found =
-      scan_matrix(*centroids_, step, {std::min(nprobe + 1, centroids_->count()), memory_ / 2}, stats_);
-  if (found.scores.size(1) <= nprobe) return {found.positions, {}};
-  // The set of lists is the canonical one if the first that was left out is far enough from the last that is in.
-  const at::Tensor gap = found.scores.select(1, nprobe) - found.scores.select(1, nprobe - 1);
-  return {found.positions.narrow(1, 0, nprobe), gap};
+  // Doubt about the last list sends a query back for another search. That is rare enough for a few queries; for many,
+  // values in double are cheaper.
+  constexpr std::int64_t many = 64, spare = 8;
+  const bool refine = batch.count() >= many && runtime_->float64();
+  const std::int64_t width = std::min(nprobe + (refine ? spare : 1), centroids_->count());
+  const Selection found = scan_matrix(*centroids_, step, {width, memory_ / 2}, stats_);
+  const at::Tensor& positions = found.best.positions;
+  if (found.best.scores.size(1) <= nprobe) return {positions, {}, {}};
+  if (!refine) {
+    // The set of lists is the canonical one if the first that was left out is far enough from the last that is in.
+    const at::Tensor gap = found.best.scores.select(1, nprobe) - found.best.scores.select(1, nprobe - 1);
+    return {positions.narrow(1, 0, nprobe), gap, {}};
+  }
+  at::Tensor sums = double_sums(*centroids_, batch.queries, positions, memory_ / 4);
+  if (centroids_->inner_product()) sums = sums.neg_();
+  auto [values, order] = at::topk(sums, nprobe + 1, 1, /*largest=*/false, /*sorted=*/true);
+  const at::Tensor last = values.select(1, nprobe - 1), next = values.select(1, nprobe);
+  // Lists are ordered by float32 values: two that might round to the same one are not told apart.
+  const at::Tensor gap = next - last - (next.abs() + last.abs()) * 0x1p-22;
+  const at::Tensor margin = found.bound.to(at::kDouble) - last;
+  return {positions.gather(1, order.narrow(1, 0, nprobe)), gap, margin};
+}
+
+bool Search::lists_proven(const Coarse& proof, std::size_t query, const QueryFacts& facts) const {
+  const double doubt = facts.doubt;
+  if (!proof.margin.defined()) return static_cast<double>(proof.gap.data_ptr<float>()[query]) > 2 * doubt;
+  const bool ip = centroids_->inner_product();
+  // The relative part of the doubt is far below the 2^-22 that the gap pays for already.
+  const double rounding = ip ? 2 * double_doubt(facts.rounding, centroids_->host().dim()) : 0;
+  return proof.gap.data_ptr<double>()[query] > rounding &&
+         proof.margin.data_ptr<double>()[query] + (ip ? 0.0 : facts.square) - doubt > 0;
 }
 
 void Search::put(std::uint32_t query, const std::vector<Hit>& hits, float* values, idx_t* ids) const {

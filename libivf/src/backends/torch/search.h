@@ -33,9 +33,12 @@ class Search {
   /// How wide a selection is: the first time, the second, and when nothing narrower will do.
   enum class Breadth { first, wide, everything };
 
+  /// The lists of a batch, and what shows that they are the canonical ones: nothing, if they are for certain.
   struct Coarse {
     at::Tensor lists;  ///< On the device, n x nprobe; undefined: all rows.
-    at::Tensor gap;    ///< n: between the last list chosen and the next. Undefined: the lists are canonical.
+    at::Tensor
+        gap;  ///< n: from the last list chosen to the next one, in the filter's scores or, with `margin`, in double.
+    at::Tensor margin;  ///< n: from the last list chosen to what the filter left out, without ‖q‖².
   };
 
   std::int64_t width(Breadth breadth) const noexcept;
@@ -44,6 +47,8 @@ class Search {
   std::vector<std::uint32_t> run_batch(std::span<const std::uint32_t> queries, Breadth breadth, float* values,
                                        idx_t* ids);
   Coarse coarse(const Batch& batch, MatrixView queries, std::span<const std::uint32_t> numbers, Breadth breadth);
+  Coarse nearest_lists(const Batch& batch);
+  bool lists_proven(const Coarse& proof, std::size_t query, const QueryFacts& facts) const;
   void put(std::uint32_t query, const std::vector<Hit>& hits, float* values, idx_t* ids) const;
 
   std::shared_ptr<const Runtime> runtime_;
