@@ -118,9 +118,11 @@ std::size_t Search::batch_size(Breadth breadth) const noexcept {
   std::uint64_t query_bytes = candidates * 64 + dim * 16;
   if (nprobe_ != 0) {
     const std::uint64_t rows = request_.corpus->rows / std::max<std::uint64_t>(request_.corpus->nlist, 1) + 1;
+    // In csr the best score of each group of a list; in matrix a copy of the rows, with a quarter more because lists
+    // differ. Where that is not enough, the scan itself takes smaller pieces.
     const std::uint64_t per_list = stats_.chosen_mode == SearchMode::csr
-                                       ? std::min(candidates, 2 * rows) * 28 + 64
-                                       : std::min<std::uint64_t>(rows, 4096) * dim * 8;
+                                       ? (rows / group_rows + 1) * 8 + 80
+                                       : std::min<std::uint64_t>(rows, 4096) * (dim * 4 + 48) * 5 / 4;
     query_bytes += nprobe_ * per_list;
   }
   return std::clamp<std::size_t>(memory_ / 2 / query_bytes, 1, request_.queries.rows);
