@@ -136,6 +136,7 @@ class Search final : public Command {
   SearchParams params(const Context& context, Progress progress) const {
     SearchParams result;
     static_cast<RunOptions&>(result) = context.options.run(std::move(progress));
+    result.max_memory = context.options.memory() - batch_memory(context);
     result.k = static_cast<std::size_t>(k());
     result.nprobe = static_cast<std::size_t>(exact_ ? info_.nlist : nprobe());
     result.max_codes = max_codes_;
@@ -161,8 +162,10 @@ class Search final : public Command {
     context.console.clear();
   }
 
-  /// How many queries to look up at a time. A quarter of the memory is for them and their results; the search itself
-  /// has its own cap.
+  /// A quarter of the memory is for queries and their results, the rest for the search itself.
+  static std::uint64_t batch_memory(const Context& context) { return context.options.memory() / 4; }
+
+  /// How many queries to look up at a time.
   std::size_t next_batch(const Context& context, const RowSource& source) const {
     std::uint64_t results = k() * (verify_ ? 2 : 1);
     std::uint64_t most = std::max<std::uint64_t>(1, source.known_rows().value_or(most_queries_at_once) - nq_);
@@ -171,8 +174,9 @@ class Search final : public Command {
       results = nq_ == 0 ? info_.rows : 2 * (hits_ / nq_ + 1);
       most = std::min(most, nq_ == 0 ? first_radius_batch : 4 * nq_);
     }
-    const std::uint64_t row_bytes = source.dim() * sizeof(float) + results * (sizeof(float) + sizeof(idx_t));
-    return rows_that_fit(context.options.memory() / 4, row_bytes, std::min(most, most_queries_at_once));
+    // Ids and distances, and the ids once more in the form that they are written in.
+    const std::uint64_t row_bytes = source.dim() * sizeof(float) + results * (sizeof(float) + 2 * sizeof(idx_t));
+    return rows_that_fit(batch_memory(context), row_bytes, std::min(most, most_queries_at_once));
   }
 
   static Progress batch_progress(Console& console, std::uint64_t first, const RowSource& source) {
