@@ -103,7 +103,8 @@ void refine_rows(const RefineArgs* args, size_t first) {
   __m512d a[width];
   for (size_t r = 0; r < width; ++r) {
     hi[r] = args->hi + args->rows[first + r] * args->d;
-    lo[r] = has_lo ? args->lo + args->rows[first + r] * args->d : nullptr;
+    // Without a lo plane any address will do that offsets can be added to: it is not read.
+    lo[r] = has_lo ? args->lo + args->rows[first + r] * args->d : hi[r];
     a[r] = _mm512_setzero_pd();
   }
   size_t i = 0;
