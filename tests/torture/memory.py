@@ -69,6 +69,7 @@ def main():
     parser.add_argument("ivf", type=pathlib.Path)
     parser.add_argument("--limit", type=int, default=64)
     parser.add_argument("--times", type=int, default=8)
+    parser.add_argument("--only", default="", help="commands whose name holds this")
     options = parser.parse_args()
     limit = options.limit * MIB
     rows = options.times * limit // (4 * DIM)
@@ -92,6 +93,8 @@ def main():
         code = 0
         cap = f"--max-memory {options.limit}M --threads 2".split()
         for what, words in commands.items():
+            if options.only not in what:
+                continue
             base = measure.run(*words.format("small").split(), *cap)
             peak = measure.run(*words.format("large").split(), *cap)
             allowed = limit * 11 // 10 + base
