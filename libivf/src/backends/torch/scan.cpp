@@ -57,6 +57,17 @@ std::int64_t capped(std::int64_t rows, std::uint64_t max_codes) {
 
 }  // namespace
 
+Batch Batch::slice(std::int64_t first, std::int64_t n, std::int64_t most) const {
+  if (first == 0 && n == count()) {
+    Batch same = *this;
+    same.widest = most;
+    return same;
+  }
+  const auto part = [&](const at::Tensor& all) { return all.defined() ? all.narrow(0, first, n) : all; };
+  return {part(queries), part(lists), {part(probed.starts), part(probed.sizes), part(probed.ends)},
+          most,          max_codes,   wild};
+}
+
 void probe_lists(const DeviceCorpus& corpus, at::Tensor lists, bool complete, Batch& batch) {
   batch.lists = std::move(lists);
   ProbedLists& probed = batch.probed;
@@ -132,7 +143,7 @@ void for_scores(const DeviceCorpus& corpus, const Batch& batch, std::uint64_t me
     }
     return;
   }
-  const std::int64_t widest = item(batch.probed.ends.select(1, batch.nprobe() - 1).amax(), stats);
+  const std::int64_t widest = batch.widest >= 0 ? batch.widest : item(batch.totals().amax(), stats);
   // Rows gathered for every query, and what positions, ranks and scores take.
   const std::int64_t chunk = columns_of(memory, batch.count() * (row_bytes + 48), widest);
   for (std::int64_t first = 0; first < widest; first += chunk) {

@@ -23,14 +23,19 @@ struct ProbedLists {
 
 /// Queries on the device, and what they look at.
 struct Batch {
-  at::Tensor queries;  ///< n x d
-  at::Tensor lists;    ///< n x nprobe, int64, in probe order, -1: none. Undefined: every row of the corpus.
-  ProbedLists probed;  ///< Of `lists`, from probe_lists().
+  at::Tensor queries;        ///< n x d
+  at::Tensor lists;          ///< n x nprobe, int64, in probe order, -1: none. Undefined: every row of the corpus.
+  ProbedLists probed;        ///< Of `lists`, from probe_lists().
+  std::int64_t widest = -1;  ///< Most rows that a query looks at in its lists; -1: not known on the host.
   std::uint64_t max_codes = 0;
   bool wild = false;  ///< Products may overflow: a score may be anything, and only rows that do not exist are +inf.
 
   std::int64_t count() const { return queries.size(0); }
   std::int64_t nprobe() const { return lists.size(1); }
+  /// Rows that each query looks at in its lists: n.
+  at::Tensor totals() const { return probed.ends.select(1, nprobe() - 1); }
+  /// Queries [first, first + n), of which each looks at `most` rows at most (-1: not known).
+  Batch slice(std::int64_t first, std::int64_t n, std::int64_t most) const;
 };
 
 /// Sets what a batch looks at. `complete` says that no list is -1.
@@ -67,7 +72,7 @@ void for_scores(const DeviceCorpus& corpus, const Batch& batch, std::uint64_t me
                 const std::function<void(const Candidates&)>& visit);
 
 /// Rows of a group: of each group, a first selection looks at the best score only.
-inline constexpr std::int64_t group_rows = 16;
+inline constexpr std::int64_t group_rows = 8;
 
 /// Scores of the rows at `positions` (n x columns) for each query; those where `none` holds are +inf.
 at::Tensor gathered_scores(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& positions,

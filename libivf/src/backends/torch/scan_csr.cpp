@@ -10,22 +10,22 @@ namespace {
 struct Pairs {
   at::Tensor order;                  ///< Pairs in the order of their lists.
   std::vector<std::int64_t> counts;  ///< Pairs of each list.
-  at::Tensor begins;                 ///< The first place in `order` of each list's pairs, nlist.
+  at::Tensor begins;                 ///< The first place in `order` of each list's pairs: nlist + 1.
 };
 
 Pairs group_pairs(const DeviceCorpus& corpus, const Batch& batch, SearchStats& stats) {
-  const std::int64_t nlist = corpus.nlist();
-  const at::Tensor lists = batch.lists.reshape({-1});
-  const at::Tensor bins = at::where(lists < 0, at::scalar_tensor(nlist, lists.options()), lists);
+  // Probes of no list sort to the front, before the first list.
+  auto [lists, order] = at::sort(batch.lists.reshape({-1}), /*stable=*/true, 0, false);
   Pairs pairs;
-  pairs.order = std::get<1>(at::sort(bins, /*stable=*/true, 0, false));
-  const at::Tensor counts =
-      at::zeros({nlist + 1}, corpus.runtime().options(at::kLong)).index_add_(0, bins, at::ones_like(bins));
-  pairs.begins = counts.cumsum(0) - counts;
+  pairs.order = order;
+  const at::Tensor numbers = at::arange(corpus.nlist() + 1, corpus.runtime().options(at::kLong));
+  pairs.begins = at::searchsorted(lists, numbers);
   Download download(corpus.runtime());
-  const at::Tensor host = download.add(counts);
+  const at::Tensor host = download.add(pairs.begins);
   download.finish(stats);
-  pairs.counts.assign(host.data_ptr<std::int64_t>(), host.data_ptr<std::int64_t>() + nlist);
+  const auto* begins = host.data_ptr<std::int64_t>();
+  pairs.counts.resize(static_cast<std::size_t>(corpus.nlist()));
+  for (std::size_t l = 0; l < pairs.counts.size(); ++l) pairs.counts[l] = begins[l + 1] - begins[l];
   return pairs;
 }
 
@@ -179,7 +179,10 @@ class CsrScan {
       positions.push_back(part.positions);
     }
     Selection result;
-    result.best = {at::cat(scores, 0), at::cat(positions, 0)};
+    const auto joined = [](const std::vector<at::Tensor>& parts) {
+      return parts.size() == 1 ? parts.front() : at::cat(parts, 0);
+    };
+    result.best = {joined(scores), joined(positions)};
     // Rows of groups that were left out were scored by another product than these: both bound what is left out.
     const at::Tensor last = result.best.scores.select(1, result.best.scores.size(1) - 1);
     result.everything = limits_.width >= corpus_.count();

@@ -113,19 +113,13 @@ std::int64_t Search::width(Breadth breadth) const noexcept {
 }
 
 std::size_t Search::batch_size(Breadth breadth) const noexcept {
+  // What a query takes until its batch is done: itself, its lists, its candidates here and on the device and, in csr,
+  // the best score of each group of its lists.
   const auto candidates = static_cast<std::uint64_t>(width(breadth));
-  const std::uint64_t dim = request_.queries.dim;
-  std::uint64_t query_bytes = candidates * 64 + dim * 16;
-  if (nprobe_ != 0) {
-    const std::uint64_t rows = request_.corpus->rows / std::max<std::uint64_t>(request_.corpus->nlist, 1) + 1;
-    // In csr the best score of each group of a list; in matrix a copy of the rows, with a quarter more because lists
-    // differ. Where that is not enough, the scan itself takes smaller pieces.
-    const std::uint64_t per_list = stats_.chosen_mode == SearchMode::csr
-                                       ? (rows / group_rows + 1) * 8 + 80
-                                       : std::min<std::uint64_t>(rows, 4096) * (dim * 4 + 48) * 5 / 4;
-    query_bytes += nprobe_ * per_list;
-  }
-  return std::clamp<std::size_t>(memory_ / 2 / query_bytes, 1, request_.queries.rows);
+  const std::uint64_t rows = request_.corpus->rows / std::max<std::uint64_t>(request_.corpus->nlist, 1) + 1;
+  const std::uint64_t per_list = stats_.chosen_mode == SearchMode::csr ? (rows / group_rows + 1) * 8 + 80 : 80;
+  const std::uint64_t query_bytes = candidates * 96 + request_.queries.dim * 16 + nprobe_ * per_list;
+  return std::clamp<std::size_t>(memory_ / 4 / query_bytes, 1, request_.queries.rows);
 }
 
 void Search::run(float* values, idx_t* ids) {
@@ -173,14 +167,19 @@ std::vector<std::uint32_t> Search::run_batch(std::span<const std::uint32_t> quer
   start = std::chrono::steady_clock::now();
 
   const ScanLimits limits{width(breadth), memory_ / 2};
-  const bool by_list = batch.lists.defined() && stats_.chosen_mode == SearchMode::csr;
-  const Selection found =
-      by_list ? scan_csr(*corpus_, batch, limits, stats_) : scan_matrix(*corpus_, batch, limits, stats_);
   Download download(*runtime_);
   const auto fetch = [&](const at::Tensor& one) { return one.defined() ? download.add(one) : one; };
   const Coarse proof{{}, fetch(step.gap), fetch(step.margin)};
-  const at::Tensor scanned = batch.lists.defined() ? download.add(batch.probed.sizes.sum().view({1})) : at::Tensor();
-  const RefinedBatch refined(*corpus_, batch, found, memory_ / 4, download);
+  const at::Tensor scanned = fetch(batch.lists.defined() ? batch.totals().sum().view({1}) : at::Tensor());
+  const std::vector<Piece> pieces = cut(batch);
+  std::vector<RefinedBatch> refined;  // Of each piece. All are started before the host waits for the first.
+  for (const Piece& piece : pieces) {
+    const Batch part =
+        batch.slice(static_cast<std::int64_t>(piece.first), static_cast<std::int64_t>(piece.count), piece.widest);
+    const Selection found =
+        by_list(part) ? scan_csr(*corpus_, part, limits, stats_) : scan_matrix(*corpus_, part, limits, stats_);
+    refined.emplace_back(*corpus_, part, found, memory_ / 4, download);
+  }
   bool wild = false;
   const auto coarse_facts =
       proof.gap.defined() ? query_facts(*centroids_, rows, request_.threads, wild) : std::vector<QueryFacts>();
@@ -191,13 +190,19 @@ std::vector<std::uint32_t> Search::run_batch(std::span<const std::uint32_t> quer
   stats_.rows_scanned += scanned.defined() ? static_cast<std::uint64_t>(scanned.item<std::int64_t>())
                                            : queries.size() * request_.corpus->rows;
   stats_.lists_scanned += queries.size() * (nprobe_ == 0 ? request_.corpus->nlist : nprobe_);
+  const auto piece_of = [&](std::size_t query) {
+    const auto after = std::upper_bound(pieces.begin(), pieces.end(), query,
+                                        [](std::size_t q, const Piece& piece) { return q < piece.first; });
+    return static_cast<std::size_t>(after - pieces.begin()) - 1;
+  };
   std::vector<SearchStats> parts(request_.threads);
   std::vector<char> proven(queries.size());
   parallel_for(request_.threads, queries.size(), 32, [&](std::size_t begin, std::size_t end, unsigned thread) {
     std::vector<Hit> hits;
     for (std::size_t i = begin; i < end; ++i) {
       if (proof.gap.defined() && !lists_proven(proof, i, coarse_facts[i])) continue;
-      proven[i] = refined.finish(i, rows.row(i), facts[i], k_, hits, parts[thread]);
+      const std::size_t p = piece_of(i);
+      proven[i] = refined[p].finish(i - pieces[p].first, rows.row(i), facts[i], k_, hits, parts[thread]);
       if (proven[i]) put(queries[i], hits, values, ids);
     }
   });
@@ -211,6 +216,42 @@ std::vector<std::uint32_t> Search::run_batch(std::span<const std::uint32_t> quer
   }
   stats_.merge_ms += milliseconds_since(start);
   return unproven;
+}
+
+bool Search::by_list(const Batch& batch) const {
+  // One query groups nothing: its lists are read once either way.
+  return batch.lists.defined() && stats_.chosen_mode == SearchMode::csr && batch.count() > 1;
+}
+
+std::vector<Search::Piece> Search::cut(const Batch& batch) {
+  const auto n = static_cast<std::size_t>(batch.count());
+  std::vector<Piece> pieces;
+  if (!batch.lists.defined()) {
+    constexpr std::size_t most = 2048;  // Products wide enough to be quick; more queries would make them low.
+    for (std::size_t first = 0; first < n; first += most) pieces.push_back({first, std::min(most, n - first), -1});
+    return pieces;
+  }
+  if (by_list(batch)) return {{0, n, -1}};
+  // A piece holds a copy of all rows of its queries, each as wide as the widest.
+  Download download(*runtime_);
+  const at::Tensor totals = download.add(batch.totals().contiguous());
+  download.finish(stats_);
+  const auto* rows = totals.data_ptr<std::int64_t>();
+  const std::int64_t cell = corpus_->dim() * (corpus_->exact_rows() ? 4 : 10) + 48;
+  const std::int64_t fit = static_cast<std::int64_t>(memory_ / 2) / cell;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!pieces.empty()) {
+      Piece& last = pieces.back();
+      const std::int64_t widest = std::max(last.widest, rows[i]);
+      if (static_cast<std::int64_t>(last.count + 1) * (widest + group_rows) <= fit) {
+        last.widest = widest;
+        ++last.count;
+        continue;
+      }
+    }
+    pieces.push_back({i, 1, rows[i]});
+  }
+  return pieces;
 }
 
 Search::Coarse Search::coarse(const Batch& batch, MatrixView queries, std::span<const std::uint32_t> numbers,

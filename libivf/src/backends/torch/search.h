@@ -41,6 +41,12 @@ class Search {
     at::Tensor margin;  ///< n: from the last list chosen to what the filter left out, without ‖q‖².
   };
 
+  /// Queries of a batch that are scanned together.
+  struct Piece {
+    std::size_t first, count;
+    std::int64_t widest;  ///< Batch::widest
+  };
+
   std::int64_t width(Breadth breadth) const noexcept;
   std::size_t batch_size(Breadth breadth) const noexcept;
   /// Runs the queries (rows of request.queries) and returns those that are not proven.
@@ -48,6 +54,8 @@ class Search {
                                        idx_t* ids);
   Coarse coarse(const Batch& batch, MatrixView queries, std::span<const std::uint32_t> numbers, Breadth breadth);
   Coarse nearest_lists(const Batch& batch);
+  bool by_list(const Batch& batch) const;
+  std::vector<Piece> cut(const Batch& batch);
   bool lists_proven(const Coarse& proof, std::size_t query, const QueryFacts& facts) const;
   void put(std::uint32_t query, const std::vector<Hit>& hits, float* values, idx_t* ids) const;
 
