@@ -64,8 +64,8 @@ struct ScoreBounds {
   /// v below it: the score is worse than `limit`. Minus infinity keeps everything.
   __device__ float threshold(float limit) const {
     if (limit == INFINITY) return -INFINITY;
-    const double exact = (static_cast<double>(offset) - static_cast<double>(error) - static_cast<double>(limit)) /
-                         -static_cast<double>(scale);
+    const double exact = (static_cast<double>(offset) - static_cast<double>(error) - static_cast<double>(limit)) *
+                         (scale == -2.0f ? 0.5 : 1.0);
     return __double2float_rd(exact - (fabs(static_cast<double>(offset)) + fabs(static_cast<double>(limit))) * 0x1p-23);
   }
 };

@@ -72,27 +72,20 @@ class PhaseClock {
   std::vector<std::pair<const char*, Event>> marks_;
 };
 
-unsigned capacity_for(std::size_t k) {
-  unsigned capacity = 512;
-  while (capacity < 2 * k) capacity *= 2;
-  return capacity;
-}
-
 /// Memory of one canonical top-k over a corpus (a coarse step, or a scan).
 struct ScanMemory {
   std::uint16_t* rounded = nullptr;
   QueryInfo* info = nullptr;
   float* scores = nullptr;
   Candidates candidates;
+  std::uint32_t* rest = nullptr;
   std::uint32_t* cums = nullptr;
   std::uint32_t* places = nullptr;
   std::uint32_t* pair_begins = nullptr;
   Pair* pairs = nullptr;
   Item* items = nullptr;
   std::uint32_t* item_counts = nullptr;
-  // Zero at the beginning, next to each other:
-  std::uint32_t* zeros = nullptr;
-  std::size_t zero_count = 0;
+  // Zero at the beginning:
   std::uint32_t* histogram = nullptr;
   std::uint32_t* tickets = nullptr;
 };
@@ -128,15 +121,25 @@ struct Scan {
     return w;
   }
 
-  void take_memory(Arena& arena) {
+  std::size_t histogram_size() const noexcept {
+    return nprobe == 0 ? 0 : schedule.rounds.count * static_cast<std::size_t>(view.nlist);
+  }
+
+  /// What has to be zero.
+  void take_zeros(Arena& arena) {
     memory = {};
+    if (schedule.matrix) return;
+    memory.tickets = arena.take<std::uint32_t>(max_rounds + 1);
+    memory.histogram = arena.take<std::uint32_t>(histogram_size());
+  }
+
+  void take_memory(Arena& arena) {
     ScanMemory& m = memory;
     const Schedule& s = schedule;
     m.scores = arena.take<float>(nq * s.score_rows);
     if (nprobe != 0) m.cums = arena.take<std::uint32_t>(nq * (nprobe + 1));
     if (s.matrix) return;
-    m.rounded = arena.take<std::uint16_t>(nq * view.steps * step_dims);
-    m.info = arena.take<QueryInfo>(nq);
+    m.rest = arena.take<std::uint32_t>(nq);
     if (s.candidate_capacity != 0) {
       m.candidates.capacity = s.candidate_capacity;
       m.candidates.bounds = arena.take<float2>(nq * s.candidate_capacity);
@@ -144,14 +147,9 @@ struct Scan {
       m.candidates.counts = arena.take<std::uint32_t>(nq);
       m.candidates.limits = arena.take<float>(nq);
     }
-    const std::size_t histogram = nprobe == 0 ? 0 : s.rounds.count * static_cast<std::size_t>(view.nlist);
-    m.zero_count = histogram + max_rounds;
-    m.zeros = arena.take<std::uint32_t>(m.zero_count);
-    m.tickets = m.zeros;
-    m.histogram = m.zeros == nullptr ? nullptr : m.zeros + max_rounds;
     if (nprobe == 0) return;
     m.places = arena.take<std::uint32_t>(pairs());
-    m.pair_begins = arena.take<std::uint32_t>(histogram);
+    m.pair_begins = arena.take<std::uint32_t>(histogram_size());
     m.pairs = arena.take<Pair>(pairs());
     m.items = arena.take<Item>(static_cast<std::size_t>(s.rounds.count) * s.item_capacity);
     m.item_counts = arena.take<std::uint32_t>(max_rounds);
@@ -177,7 +175,7 @@ struct Scan {
     return p;
   }
 
-  FinishArgs finish(const float* queries, std::size_t stride, Counters* counters) const noexcept {
+  FinishArgs finish(const float* queries, std::size_t stride, Counters* counters, bool many) const noexcept {
     FinishArgs f{};
     f.corpus = view;
     f.segments = {probes, memory.cums, static_cast<std::uint32_t>(nprobe), whole_rows};
@@ -190,7 +188,10 @@ struct Scan {
     f.score_rows = schedule.score_rows;
     f.candidates = memory.candidates;
     f.k = static_cast<unsigned>(k);
-    f.capacity = capacity_for(schedule.matrix ? std::max(k, nprobe / 2 + 1) : k);
+    // The matrix kernel keeps a number for each list where survivors will be.
+    f.capacity = finish_capacity(static_cast<unsigned>(schedule.matrix ? std::max(k, nprobe / 2 + 1) : k), many);
+    f.rest = memory.rest;
+    f.rest_count = memory.tickets == nullptr ? nullptr : memory.tickets + max_rounds;
     f.values = values;
     f.ids = ids;
     f.lists = lists;
@@ -245,18 +246,13 @@ struct Engine::Impl {
     return reinterpret_cast<std::uint32_t*>(tickets.data());
   }
 
-  void clear_counts(const Scan& scan, Stream stream) const {
-    if (scan.memory.zeros == nullptr) return;
-    check_status(IVF_GPU(MemsetAsync)(scan.memory.zeros, 0, scan.memory.zero_count * sizeof(std::uint32_t), stream),
-                 "memset");
-  }
-
   /// Puts one scan on the stream. `next`, when not null, is the scan of the lists that this one finds.
   void run(Scan& scan, const float* queries, std::size_t stride, const Scan* next, Counters* counters,
            StreamHandle stream_handle, PhaseClock& clock, bool coarse) {
     const Stream stream = static_cast<Stream>(stream_handle);
     const Schedule& s = scan.schedule;
-    FinishArgs finish = scan.finish(queries, stride, counters);
+    const bool many = !s.matrix && scan.nq > machine.multiprocessors * 4ull;
+    FinishArgs finish = scan.finish(queries, stride, counters, many);
     if (next != nullptr) {
       finish.plan = true;
       finish.next = next->plan();
@@ -269,10 +265,6 @@ struct Engine::Impl {
       clock.mark(coarse ? "coarse" : "scan+finish");
       return;
     }
-    launch_prepare({queries, stride, static_cast<std::uint32_t>(scan.nq), scan.view.d, scan.view.steps,
-                    scan.memory.rounded, scan.memory.info},
-                   stream);
-    clock.mark(coarse ? "coarse prepare" : "prepare");
     if (scan.nprobe != 0) {
       if (!scan.planned) launch_plan(scan.plan(), stream);
       launch_group(scan.plan(), stream);
@@ -306,11 +298,11 @@ struct Engine::Impl {
       clock.mark(scan_names[coarse][std::min(round, 2u)]);
       if (round + 1 == s.rounds.count) break;
       finish.scores = round == 0 ? scan.memory.scores : nullptr;
-      launch_limits(finish, stream);
+      launch_limits(finish, many, stream);
       clock.mark(coarse ? "coarse limits" : "limits");
     }
     finish.scores = s.rounds.count == 1 ? scan.memory.scores : nullptr;
-    launch_finish(finish, scan.nq > machine.multiprocessors * 4ull, stream);
+    launch_finish(finish, many, stream);
     clock.mark(coarse ? "coarse finish" : "finish");
   }
 };
@@ -376,6 +368,7 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
   Transfer at;
   Counters* counters = nullptr;
   std::int32_t* found_lists = nullptr;
+  std::size_t zero_bytes = 0;
   const auto make_schedule = [&](std::size_t count) {
     scan.nq = coarse.nq = count;
     scan.schedule = schedule(scan.work(), options.mode, options.tuning, impl_->machine);
@@ -386,6 +379,15 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
   };
   const auto layout = [&](Arena& arena, std::size_t count) {
     scan.nq = coarse.nq = count;
+    // The queries are rounded once for both steps; what has to be zero lies together, at the beginning.
+    if (centroids != nullptr) coarse.take_zeros(arena);
+    scan.take_zeros(arena);
+    zero_bytes = arena.used();
+    const bool matrix = scan.schedule.matrix;
+    auto* rounded = arena.take<std::uint16_t>(matrix ? 0 : count * scan.view.steps * step_dims);
+    auto* info = arena.take<QueryInfo>(matrix ? 0 : count);
+    scan.memory.rounded = coarse.memory.rounded = rounded;
+    scan.memory.info = coarse.memory.info = info;
     if (centroids != nullptr) {
       coarse.take_memory(arena);
       found_lists = arena.take<std::int32_t>(count * nprobe);
@@ -446,9 +448,14 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
     scan.ids = results.ids == nullptr ? nullptr : place(results.ids, at.ids) + offset;
     scan.lists = results.lists == nullptr ? nullptr : place(results.lists, at.lists) + offset;
     if (options.report != nullptr) check_status(IVF_GPU(MemsetAsync)(counters, 0, sizeof(Counters), stream), "memset");
-    impl_->clear_counts(scan, stream);
+    if (!scan.schedule.matrix) {
+      launch_prepare(
+          {at.queries, at.stride, static_cast<std::uint32_t>(count), scan.view.d, scan.view.steps, scan.memory.rounded,
+           scan.memory.info, reinterpret_cast<std::uint32_t*>(memory.data()), zero_bytes / sizeof(std::uint32_t)},
+          stream);
+      clock.mark("prepare");
+    }
     if (centroids != nullptr) {
-      impl_->clear_counts(coarse, stream);
       coarse.lists = found_lists;
       impl_->run(coarse, at.queries, at.stride, &scan, nullptr, stream_handle, clock, true);
     }

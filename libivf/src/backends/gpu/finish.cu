@@ -5,64 +5,109 @@
 namespace ivf::detail::gpu {
 namespace {
 
-extern __shared__ char dynamic_memory[];
+extern __shared__ __align__(16) char dynamic_memory[];
 
-template <int threads, int slots>
-__global__ __launch_bounds__(threads) void finish(FinishArgs a) {
+// With many queries a warp ends one, if k is at most this.
+constexpr unsigned many_k = 128;
+constexpr unsigned teams_of_many = 4;
+
+/// Where a team's shared memory begins.
+template <class Group>
+__device__ char* team_memory(const FinishArgs& a) {
+  return dynamic_memory + threadIdx.x / Group::threads * shared_bytes(a);
+}
+
+/// `teams` queries a block. A team of one warp leaves queries whose survivors do not fit to finish_rest.
+template <int warps, int teams, int slots>
+__global__ __launch_bounds__(warps* teams* warp_lanes) void finish(FinishArgs a) {
+  using Group = Team<warps>;
+  __shared__ FinishScratch scratches[teams];
+  const unsigned team = threadIdx.x / Group::threads;
+  const std::uint32_t q = blockIdx.x * teams + team;
+  if (q >= a.nq) return;
+  FinishScratch& scratch = scratches[team];
+  const FinishShared s = carve(a, team_memory<Group>(a));
+  if (Group::rank() == 0) scratch.error = 0;
+  Group::sync();
+  load_query<Group>(a, q, s);
+  // Candidates carry their bounds; segments are needed to make bounds of scores, and for brute force.
+  if (warps > 1 || a.scores != nullptr) load_segments<Group>(a, a.info[q], q, s, scratch);
+  Group::sync();
+  if (finish_query<Group, slots>(a, q, s, scratch)) return;
+  if constexpr (warps > 1) {
+    finish_by_force<Group>(a, q, s, scratch);
+  } else {
+    if (Group::rank() == 0) a.rest[atomicAdd(a.rest_count, 1u)] = q;
+  }
+}
+
+/// The queries that finish() left.
+template <int warps>
+__global__ __launch_bounds__(warps* warp_lanes) void finish_rest(FinishArgs a) {
+  using Group = Team<warps>;
   __shared__ FinishScratch scratch;
-  const std::uint32_t q = blockIdx.x;
   const FinishShared s = carve(a, dynamic_memory);
-  load_query(a, q, s);
-  load_segments(a, a.info[q], q, s);
-  __syncthreads();
-  finish_query<slots>(a, q, s, scratch);
+  const std::uint32_t count = *a.rest_count;
+  for (std::uint32_t i = blockIdx.x; i < count; i += gridDim.x) {
+    const std::uint32_t q = a.rest[i];
+    load_query<Group>(a, q, s);
+    load_segments<Group>(a, a.info[q], q, s, scratch);
+    __syncthreads();
+    finish_by_force<Group>(a, q, s, scratch);
+    __syncthreads();
+  }
 }
 
 /// Keeps the candidates within the limit: from scores into the candidates' memory, or in place.
-template <int threads, int slots>
-__global__ __launch_bounds__(threads) void limits(FinishArgs a) {
-  __shared__ FinishScratch scratch;
-  const std::uint32_t q = blockIdx.x;
-  const FinishShared s = carve(a, dynamic_memory);
-  if (a.scores != nullptr) load_segments(a, a.info[q], q, s);
-  __syncthreads();
+template <int warps, int teams, int slots>
+__global__ __launch_bounds__(warps* teams* warp_lanes) void limits(FinishArgs a) {
+  using Group = Team<warps>;
+  __shared__ FinishScratch scratches[teams];
+  const unsigned team = threadIdx.x / Group::threads;
+  const std::uint32_t q = blockIdx.x * teams + team;
+  if (q >= a.nq) return;
+  FinishScratch& scratch = scratches[team];
+  const FinishShared s = carve(a, team_memory<Group>(a));
+  if (Group::rank() == 0) scratch.error = 0;
+  Group::sync();
+  if (a.scores != nullptr) load_segments<Group>(a, a.info[q], q, s, scratch);
+  Group::sync();
   bool overflow;
   const unsigned n = candidate_count(a, q, s, overflow);
   if (overflow) return;  // The query will be done by brute force; its limit stays what it was.
-  const float limit = find_limit<slots>(a, q, s, n, scratch);
+  const float limit = find_limit<Group, slots>(a, q, n, scratch);
   const std::size_t base = static_cast<std::size_t>(q) * a.candidates.capacity;
-  if (threadIdx.x == 0) scratch.found = 0;
-  __syncthreads();
+  if (Group::rank() == 0) scratch.found = 0;
+  Group::sync();
   if (a.scores != nullptr) {
-    visit_candidates(a, q, s, n, [&](float upper, float lower, auto row_of) {
-      if (lower > limit) return;
+    keep_within<Group>(a, q, s, n, limit, scratch, [&](float lower, float upper, std::uint32_t row) {
       const unsigned place = atomicAdd(&scratch.found, 1u);
       if (place >= a.candidates.capacity) return;
       const bool known = upper == upper;
       a.candidates.bounds[base + place] = {known ? lower : -INFINITY, known ? upper : INFINITY};
-      a.candidates.rows[base + place] = row_of();
+      a.candidates.rows[base + place] = row;
     });
   } else {
-    // Each step reads a block's worth before it writes at most as many, at or before where they were read.
-    for (unsigned first = 0; first < n; first += threads) {
-      const unsigned i = first + threadIdx.x;
+    // Each step reads a team's worth before it writes at most as many, at or before where they were read.
+    for (unsigned first = 0; first < n; first += Group::threads) {
+      const unsigned i = first + Group::rank();
       float2 bounds = {INFINITY, INFINITY};
       std::uint32_t row = 0;
       if (i < n) {
         bounds = a.candidates.bounds[base + i];
         row = a.candidates.rows[base + i];
       }
-      __syncthreads();
+      Group::sync();
       if (i < n && !(bounds.x > limit)) {
         const unsigned place = atomicAdd(&scratch.found, 1u);
         a.candidates.bounds[base + place] = bounds;
         a.candidates.rows[base + place] = row;
       }
-      __syncthreads();
+      Group::sync();
     }
   }
-  __syncthreads();
-  if (threadIdx.x == 0) {
+  Group::sync();
+  if (Group::rank() == 0) {
     a.candidates.counts[q] = scratch.found;
     a.candidates.limits[q] = limit;
   }
@@ -70,11 +115,12 @@ __global__ __launch_bounds__(threads) void limits(FinishArgs a) {
 
 /// For a few queries: every warp scans groups of 8 rows of a query, read in place and multiplied in float32; the last
 /// block of the query ends it.
-template <int threads, int slots>
-__global__ __launch_bounds__(threads) void matrix(MatrixArgs m) {
+template <int warps, int slots>
+__global__ __launch_bounds__(warps* warp_lanes) void matrix(MatrixArgs m) {
+  using Group = Team<warps>;
   const FinishArgs& a = m.finish;
   const CorpusView& c = a.corpus;
-  constexpr unsigned warps = threads / warp_lanes;
+  constexpr unsigned threads = Group::threads;
   __shared__ FinishScratch scratch;
   __shared__ double squares[warps];
   __shared__ QueryInfo info;
@@ -88,15 +134,18 @@ __global__ __launch_bounds__(threads) void matrix(MatrixArgs m) {
     square = fma(static_cast<double>(query[i]), static_cast<double>(query[i]), square);
   square = warp_sum(square);
   if (lane == 0) squares[warp] = square;
-  load_query(a, q, s);
+  load_query<Group>(a, q, s);
+  float* plain_query = reinterpret_cast<float*>(dynamic_memory + shared_bytes(a));
+  for (unsigned i = threadIdx.x; i < padded_dims(a); i += threads) plain_query[i] = i < c.d ? query[i] : 0.0f;
   __syncthreads();
   if (threadIdx.x == 0) {
     double sum = 0;
     for (unsigned w = 0; w < warps; ++w) sum += squares[w];
     info = query_info(sum, 0, c.d);  // The query is multiplied as it is.
+    scratch.error = 0;
   }
   __syncthreads();
-  load_segments(a, info, q, s);
+  load_segments<Group>(a, info, q, s, scratch);
   // Groups before each segment take the place of the keys, which are not needed yet.
   std::uint32_t* groups = s.keys;
   const unsigned segments = static_cast<unsigned>(segments_of(a));
@@ -106,11 +155,7 @@ __global__ __launch_bounds__(threads) void matrix(MatrixArgs m) {
     for (unsigned first = 0; first < segments; first += warp_lanes) {
       const unsigned r = first + lane;
       const std::uint32_t count = r < segments ? (s.cums[r + 1] - s.cums[r] + group_rows - 1) / group_rows : 0;
-      std::uint32_t sum = count;
-      for (int step = 1; step < warp_lanes; step *= 2) {
-        const std::uint32_t other = shuffle_up(sum, step);
-        if (lane >= static_cast<unsigned>(step)) sum += other;
-      }
+      const std::uint32_t sum = warp_prefix(count);
       if (r < segments) groups[r] = before + sum - count;
       before += shuffle(sum, warp_lanes - 1);
     }
@@ -121,14 +166,7 @@ __global__ __launch_bounds__(threads) void matrix(MatrixArgs m) {
   float* scores = m.scores + static_cast<std::size_t>(q) * a.score_stride;
   const unsigned r = (lane >> 1) & 7, half = (lane & 1) ^ (r >> 2);
   for (std::uint32_t unit = blockIdx.x * warps + warp; unit < total; unit += gridDim.x * warps) {
-    unsigned low = 0, high = segments - 1;  // The segment: the last that begins at or before the unit.
-    while (low < high) {
-      const unsigned middle = (low + high + 1) / 2;
-      if (groups[middle] <= unit)
-        low = middle;
-      else
-        high = middle - 1;
-    }
+    const unsigned low = segment_with(groups, segments, unit);
     const std::uint32_t row = (unit - groups[low]) * group_rows, begin = segment_begin(a, q, low) + row;
     const uint4* block =
         reinterpret_cast<const uint4*>(c.hi + static_cast<std::size_t>(begin / group_rows) * c.steps * block_values);
@@ -140,7 +178,7 @@ __global__ __launch_bounds__(threads) void matrix(MatrixArgs m) {
       const unsigned from = step * step_dims + half * 8;
       // A step of 16 dimensions may reach 8 past the query's padding; its zeros need no partner.
       if (from >= c.d) continue;
-      const float* y = s.query + from;
+      const float* y = plain_query + from;
       dot = fmaf(__uint_as_float(x.x << 16), y[0], dot);
       dot = fmaf(__uint_as_float(x.x & 0xffff0000u), y[1], dot);
       dot = fmaf(__uint_as_float(x.y << 16), y[2], dot);
@@ -165,7 +203,7 @@ __global__ __launch_bounds__(threads) void matrix(MatrixArgs m) {
   if (!last) return;
   __threadfence();
   if (threadIdx.x == 0) m.tickets[q] = 0;
-  finish_query<slots>(a, q, s, scratch);
+  if (!finish_query<Group, slots>(a, q, s, scratch)) finish_by_force<Group>(a, q, s, scratch);
 }
 
 template <class Kernel>
@@ -176,58 +214,69 @@ void allow_shared(Kernel kernel, std::size_t bytes) {
                "shared memory");
 }
 
+// Slots a team: at least four a result, so that the best rows seldom share one.
+template <class Launch, class Many, class Few, class Medium, class Large>
+void launch_for(unsigned k, bool many, Launch launch, Many of_many, Few of_few, Medium of_medium, Large of_large) {
+  if (k <= many_k && many) {
+    launch(of_many, 1u, teams_of_many);
+  } else if (k <= 128) {
+    launch(of_few, 16u, 1u);
+  } else if (k <= 512) {
+    launch(of_medium, 16u, 1u);
+  } else {
+    launch(of_large, 16u, 1u);
+  }
+}
+
 }  // namespace
 
-std::size_t finish_shared_bytes(const FinishArgs& args) { return shared_bytes(args); }
+unsigned finish_capacity(unsigned k, bool many_queries) {
+  unsigned capacity = many_queries && k <= many_k ? 128 : 512;
+  while (capacity < 2 * k) capacity *= 2;
+  return capacity;
+}
 
-// Slots a block: at least four a result, so that the best rows seldom share one.
-void launch_limits(const FinishArgs& args, Stream stream) {
-  const std::size_t bytes = shared_bytes(args);
-  const auto launch = [&](auto kernel, unsigned threads) {
+void launch_limits(const FinishArgs& args, bool many_queries, Stream stream) {
+  const auto launch = [&](auto kernel, unsigned warps, unsigned teams) {
+    const std::size_t bytes = shared_bytes(args) * teams;
     allow_shared(kernel, bytes);
-    kernel<<<args.nq, threads, bytes, stream>>>(args);
+    kernel<<<(args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream>>>(args);
     check_launch("limits");
   };
-  if (args.k <= 128) {
-    launch(limits<128, 4>, 128);
-  } else if (args.k <= 512) {
-    launch(limits<512, 4>, 512);
-  } else {
-    launch(limits<512, 16>, 512);
-  }
+  launch_for(args.k, many_queries, launch, limits<1, teams_of_many, 16>, limits<16, 1, 1>, limits<16, 1, 4>,
+             limits<16, 1, 16>);
 }
 
 void launch_finish(const FinishArgs& args, bool many_queries, Stream stream) {
-  const std::size_t bytes = shared_bytes(args);
-  const auto launch = [&](auto kernel, unsigned threads) {
+  const auto launch = [&](auto kernel, unsigned warps, unsigned teams) {
+    const std::size_t bytes = shared_bytes(args) * teams;
     allow_shared(kernel, bytes);
-    kernel<<<args.nq, threads, bytes, stream>>>(args);
+    kernel<<<(args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream>>>(args);
     check_launch("finish");
+    if (warps > 1) return;
+    const auto rest = finish_rest<32>;
+    const unsigned blocks = args.nq > 128 ? 128 : args.nq;
+    allow_shared(rest, shared_bytes(args));
+    rest<<<blocks, 32 * warp_lanes, shared_bytes(args), stream>>>(args);
+    check_launch("finish_rest");
   };
-  if (args.k <= 128 && many_queries) {
-    launch(finish<128, 4>, 128);
-  } else if (args.k <= 128) {
-    launch(finish<512, 1>, 512);
-  } else if (args.k <= 512) {
-    launch(finish<512, 4>, 512);
-  } else {
-    launch(finish<512, 16>, 512);
-  }
+  launch_for(args.k, many_queries, launch, finish<1, teams_of_many, 16>, finish<16, 1, 1>, finish<16, 1, 4>,
+             finish<16, 1, 16>);
 }
 
 void launch_matrix(const MatrixArgs& args, Stream stream) {
-  const std::size_t bytes = shared_bytes(args.finish);
+  const std::size_t bytes = shared_bytes(args.finish) + padded_dims(args.finish) * sizeof(float);
   const auto launch = [&](auto kernel) {
     allow_shared(kernel, bytes);
     kernel<<<dim3(args.blocks, args.finish.nq), 512, bytes, stream>>>(args);
     check_launch("matrix");
   };
   if (args.finish.k <= 128) {
-    launch(matrix<512, 1>);
+    launch(matrix<16, 1>);
   } else if (args.finish.k <= 512) {
-    launch(matrix<512, 4>);
+    launch(matrix<16, 4>);
   } else {
-    launch(matrix<512, 16>);
+    launch(matrix<16, 16>);
   }
 }
 

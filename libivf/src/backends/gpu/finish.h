@@ -1,76 +1,86 @@
 #pragma once
 /// \file
 /// Ending a query: the limit that the k-th smallest upper bound sets, the survivors within it, their canonical values,
-/// and the sorted results. Executed by one block; included by the kernels that need it.
+/// and the sorted results. Done by one team; included by the kernels that need it.
 
-#include "backends/gpu/block.h"
 #include "backends/gpu/bounds.h"
 #include "backends/gpu/plan.h"
+#include "backends/gpu/team.h"
 
 #if defined(__CUDACC__) || defined(IVF_HIP)
 
 namespace ivf::detail::gpu {
 
-/// Shared memory of a block that ends a query.
+/// Shared memory of a team that ends a query.
 struct FinishShared {
   std::int64_t* ids;    ///< capacity
-  float* query;         ///< d rounded up to 8, zeros at the end
+  double* query;        ///< d rounded up to 8, zeros at the end
   unsigned* keys;       ///< capacity
   std::uint32_t* rows;  ///< capacity
   std::uint32_t* cums;  ///< nprobe + 1: the first score of each segment
   float* errors;        ///< nprobe: twice E
 };
 
-IVF_HD inline std::size_t segments_of(const FinishArgs& a) { return a.segments.nprobe == 0 ? 1 : a.segments.nprobe; }
+IVF_HD inline unsigned segments_of(const FinishArgs& a) { return a.segments.nprobe == 0 ? 1 : a.segments.nprobe; }
+IVF_HD inline unsigned padded_dims(const FinishArgs& a) { return (a.corpus.d + 7) / 8 * 8; }
 
 IVF_HD inline std::size_t shared_bytes(const FinishArgs& a) {
-  return a.capacity * 16ull + ((a.corpus.d + 7) / 8 * 8) * 4ull + segments_of(a) * 8ull + 16;
+  const std::size_t bytes = a.capacity * 16ull + padded_dims(a) * 8ull + segments_of(a) * 8ull + 4;
+  return (bytes + 15) / 16 * 16;
 }
 
 __device__ inline FinishShared carve(const FinishArgs& a, char* memory) {
   FinishShared s;
   s.ids = reinterpret_cast<std::int64_t*>(memory);
-  s.keys = reinterpret_cast<unsigned*>(s.ids + a.capacity);
+  s.query = reinterpret_cast<double*>(s.ids + a.capacity);
+  s.keys = reinterpret_cast<unsigned*>(s.query + padded_dims(a));
   s.rows = s.keys + a.capacity;
-  s.query = reinterpret_cast<float*>(s.rows + a.capacity);
-  s.cums = reinterpret_cast<std::uint32_t*>(s.query + (a.corpus.d + 7) / 8 * 8);
+  s.cums = s.rows + a.capacity;
   s.errors = reinterpret_cast<float*>(s.cums + segments_of(a) + 1);
   return s;
 }
 
-/// What scratch of a fixed size the block shares besides.
+/// What scratch of a fixed size the team shares besides.
 struct FinishScratch {
-  BlockScratch block;
+  TeamScratch team;
   unsigned found;    ///< Survivors.
   unsigned refined;  ///< Rows re-computed by brute force.
+  unsigned error;    ///< Bits of the largest of `errors`.
 };
 
-__device__ inline void load_query(const FinishArgs& a, std::uint32_t q, const FinishShared& s) {
+template <class Group>
+__device__ void load_query(const FinishArgs& a, std::uint32_t q, const FinishShared& s) {
   const float* from = a.queries + static_cast<std::size_t>(q) * a.query_stride;
-  for (unsigned i = threadIdx.x; i < (a.corpus.d + 7) / 8 * 8; i += blockDim.x)
-    s.query[i] = i < a.corpus.d ? from[i] : 0.0f;
+  for (unsigned i = Group::rank(); i < padded_dims(a); i += Group::threads)
+    s.query[i] = i < a.corpus.d ? static_cast<double>(from[i]) : 0.0;
 }
 
-/// Segments of a query in shared memory; needs a barrier after it.
-__device__ inline void load_segments(const FinishArgs& a, const QueryInfo& info, std::uint32_t q,
-                                     const FinishShared& s) {
+/// Segments of a query in shared memory; needs a barrier after it. x.error must have been cleared before another one.
+template <class Group>
+__device__ void load_segments(const FinishArgs& a, const QueryInfo& info, std::uint32_t q, const FinishShared& s,
+                              FinishScratch& x) {
   const Segments& g = a.segments;
   if (g.nprobe == 0) {
-    if (threadIdx.x == 0) {
+    if (Group::rank() == 0) {
       s.cums[0] = 0;
       s.cums[1] = g.whole_rows;
       s.errors[0] = 2 * score_error(info, a.corpus.residuals[0], a.corpus.norms[0], a.corpus.inner_product);
+      x.error = __float_as_uint(s.errors[0]);
     }
     return;
   }
   const std::uint32_t* cums = g.cums + static_cast<std::size_t>(q) * (g.nprobe + 1);
   const std::int32_t* lists = g.lists + static_cast<std::size_t>(q) * g.nprobe;
-  for (unsigned r = threadIdx.x; r <= g.nprobe; r += blockDim.x) {
+  for (unsigned r = Group::rank(); r <= g.nprobe; r += Group::threads) {
     s.cums[r] = cums[r];
     if (r == g.nprobe) break;
     const std::int32_t list = lists[r];
-    s.errors[r] =
-        list < 0 ? 0.0f : 2 * score_error(info, a.corpus.residuals[list], a.corpus.norms[list], a.corpus.inner_product);
+    if (list < 0) {
+      s.errors[r] = 0;
+      continue;
+    }
+    s.errors[r] = 2 * score_error(info, a.corpus.residuals[list], a.corpus.norms[list], a.corpus.inner_product);
+    atomicMax(&x.error, __float_as_uint(s.errors[r]));  // Bits of NaN are above all others.
   }
 }
 
@@ -80,127 +90,200 @@ __device__ inline std::uint32_t segment_begin(const FinishArgs& a, std::uint32_t
   return a.corpus.begins[a.segments.lists[static_cast<std::size_t>(q) * a.segments.nprobe + rank]];
 }
 
+/// The segment that holds score i: the last that begins at or before it.
+__device__ inline unsigned segment_with(const std::uint32_t* begins, unsigned count, std::uint32_t i) {
+  unsigned low = 0, high = count - 1;
+  while (low < high) {
+    const unsigned middle = (low + high + 1) / 2;
+    if (begins[middle] <= i) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
 /// The canonical score of a row as ordered bits, by eight lanes; `part` is the lane's number among them. All lanes of
 /// the warp call; those of `active` false get anything.
-__device__ inline unsigned canonical_key(const CorpusView& c, const float* query, std::uint32_t row, unsigned part,
-                                         bool active) {
+template <bool inner_product, bool has_lo>
+__device__ unsigned canonical_key(const CorpusView& c, const double* query, std::uint32_t row, unsigned part,
+                                  bool active) {
   double sum = 0;
   if (active) {
     const unsigned r = row % group_rows, eights = (c.d + 7) / 8;
     const std::size_t base = static_cast<std::size_t>(row / group_rows) * c.steps * block_values + r * step_dims + part;
     const unsigned flip = r >> 2;
-#pragma unroll 8
-    for (unsigned s = 0; s < eights; ++s) {
-      const std::size_t at = base + (s >> 1) * block_values + (((s & 1) ^ flip) << 3);
-      const unsigned low = c.lo == nullptr ? 0u : c.lo[at];
-      const unsigned bits = (static_cast<unsigned>(c.hi[at]) << 16) +
-                            static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(low)));
-      const double x = __uint_as_float(bits), y = query[s * 8 + part];
-      // Dimensions past the last are zero on both sides and add +0.
-      const double t = y - x;
-      sum = c.inner_product ? fma(y, x, sum) : fma(t, t, sum);
+    const std::uint16_t* hi = c.hi + base;
+    const std::uint16_t* lo = has_lo ? c.lo + base : nullptr;
+    const double* y = query + part;
+    // All loads of 128 dimensions are on their way before the first is used.
+    constexpr unsigned together = 16;
+    for (unsigned first = 0; first < eights; first += together) {
+      unsigned bits[together];
+#pragma unroll
+      for (unsigned s = 0; s < together; ++s) {
+        const unsigned at = ((first + s) >> 1) * block_values + ((((first + s) & 1) ^ flip) << 3);
+        bits[s] = first + s < eights ? static_cast<unsigned>(hi[at]) << 16 : 0u;
+        if constexpr (has_lo) {
+          if (first + s < eights) bits[s] += static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(lo[at])));
+        }
+      }
+#pragma unroll
+      for (unsigned s = 0; s < together; ++s) {
+        if (first + s >= eights) break;
+        const double value = __uint_as_float(bits[s]);
+        // Dimensions past the last are zero on both sides and add +0.
+        const double t = y[(first + s) * 8] - value;
+        sum = inner_product ? fma(y[(first + s) * 8], value, sum) : fma(t, t, sum);
+      }
     }
   }
   sum += shuffle_xor(sum, 4);
   sum += shuffle_xor(sum, 2);
   sum += shuffle_xor(sum, 1);
   const float value = __double2float_rn(sum);
-  return ordered((c.inner_product ? -value : value) + 0.0f);
+  return ordered((inner_product ? -value : value) + 0.0f);
 }
 
-/// Keys and ids of rows[0 .. count) in shared memory, canonically.
-__device__ inline void refine(const FinishArgs& a, const FinishShared& s, unsigned first, unsigned count) {
-  const unsigned part = threadIdx.x % 8;
-  for (unsigned begin = 0; begin < count; begin += blockDim.x / 8) {
-    const unsigned i = begin + threadIdx.x / 8;
+template <class Group, bool inner_product, bool has_lo>
+__device__ void refine_rows(const FinishArgs& a, const FinishShared& s, unsigned first, unsigned count) {
+  const unsigned part = Group::rank() % 8;
+  for (unsigned begin = 0; begin < count; begin += Group::threads / 8) {
+    const unsigned i = begin + Group::rank() / 8;
     const bool active = i < count;
     const std::uint32_t row = active ? s.rows[first + i] : 0;
-    const unsigned key = canonical_key(a.corpus, s.query, row, part, active);
+    const std::int64_t id = active && part == 0 ? a.corpus.ids[row] : 0;
+    const unsigned key = canonical_key<inner_product, has_lo>(a.corpus, s.query, row, part, active);
     if (active && part == 0) {
       s.keys[first + i] = key;
-      s.ids[first + i] = a.corpus.ids[row];
+      s.ids[first + i] = id;
     }
+  }
+}
+
+/// Keys and ids of rows[first .. first + count) in shared memory, canonically.
+template <class Group>
+__device__ void refine(const FinishArgs& a, const FinishShared& s, unsigned first, unsigned count) {
+  if (a.corpus.lo == nullptr) {
+    a.corpus.inner_product ? refine_rows<Group, true, false>(a, s, first, count)
+                           : refine_rows<Group, false, false>(a, s, first, count);
+  } else {
+    a.corpus.inner_product ? refine_rows<Group, true, true>(a, s, first, count)
+                           : refine_rows<Group, false, true>(a, s, first, count);
   }
 }
 
 /// All rows of the query re-computed canonically, the best k in front; returns how many there are. What is done when
 /// bounds do not tell enough rows apart for the survivors to fit.
-__device__ inline unsigned brute_force(const FinishArgs& a, std::uint32_t q, const FinishShared& s, FinishScratch& x) {
+template <class Group>
+__device__ unsigned brute_force(const FinishArgs& a, std::uint32_t q, const FinishShared& s, FinishScratch& x) {
   const Ranked ranked{s.keys, s.ids};
   unsigned kept = 0;
-  if (threadIdx.x == 0) x.refined = 0;
+  if (Group::rank() == 0) x.refined = 0;
   for (std::uint32_t rank = 0; rank < segments_of(a); ++rank) {
     const std::uint32_t rows = s.cums[rank + 1] - s.cums[rank];
     if (rows == 0) continue;
     const std::uint32_t begin = segment_begin(a, q, rank);
     for (std::uint32_t row = 0; row < rows;) {
-      if (kept > a.k) {
-        block_sort(ranked, kept);
-        kept = a.k;
+      if (kept > a.capacity / 2) {
+        sort<Group>(ranked, kept);
+        kept = min(kept, a.k);
       }
       const unsigned count = min(rows - row, a.capacity - kept);
-      // The places of rows that do not exist take no part.
-      __syncthreads();
-      if (threadIdx.x == 0) x.found = kept;
-      __syncthreads();
-      for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+      Group::sync();
+      if (Group::rank() == 0) x.found = kept;
+      Group::sync();
+      for (unsigned i = Group::rank(); i < count; i += Group::threads) {
         const std::uint32_t at = begin + row + i;
+        // Places without a row take no part.
         if (a.corpus.ids[at] != -1) s.rows[atomicAdd(&x.found, 1u)] = at;
       }
-      __syncthreads();
+      Group::sync();
       const unsigned found = x.found;
-      refine(a, s, kept, found - kept);
-      if (threadIdx.x == 0) x.refined += found - kept;
+      refine<Group>(a, s, kept, found - kept);
+      if (Group::rank() == 0) x.refined += found - kept;
       kept = found;
       row += count;
-      __syncthreads();
+      Group::sync();
     }
   }
-  block_sort(ranked, kept);
+  sort<Group>(ranked, kept);
   return min(kept, a.k);
 }
 
-/// Calls visit(upper, lower, row) for every candidate of the query; the row is not looked up before it is asked for.
-/// `n` is their number.
-template <class Visit>
-__device__ inline void visit_candidates(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned n,
-                                        Visit visit) {
-  if (a.scores != nullptr) {
-    const float* scores = a.scores + static_cast<std::size_t>(q) * a.score_stride;
-    unsigned rank = 0;
-    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
-      while (i >= s.cums[rank + 1]) ++rank;
-      const float upper = __ldcg(scores + i);
-      visit(upper, upper - s.errors[rank], [&] { return segment_begin(a, q, rank) + (i - s.cums[rank]); });
+/// Calls visit(i, upper) for the first n scores of a query, four at a time and several fours on their way.
+template <class Group, int fours, class Visit>
+__device__ void visit_scores(const float* scores, unsigned n, Visit visit) {
+  const float4* from = reinterpret_cast<const float4*>(scores);
+  for (unsigned first = Group::rank() * 4; first < n; first += Group::threads * 4 * fours) {
+    float4 four[fours];
+#pragma unroll
+    for (int i = 0; i < fours; ++i) {
+      const unsigned at = first + i * Group::threads * 4;
+      // The stride of the scores is a multiple of four: what is read past the last one belongs to the query.
+      if (at < n) four[i] = __ldcg(from + at / 4);
     }
-  } else {
-    const std::size_t base = static_cast<std::size_t>(q) * a.candidates.capacity;
-    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
-      const float2 bounds = a.candidates.bounds[base + i];
-      visit(bounds.y, bounds.x, [&] { return a.candidates.rows[base + i]; });
+#pragma unroll
+    for (int i = 0; i < fours; ++i) {
+      const unsigned at = first + i * Group::threads * 4;
+      if (at < n) visit(i * 4, at, four[i].x);
+      if (at + 1 < n) visit(i * 4 + 1, at + 1, four[i].y);
+      if (at + 2 < n) visit(i * 4 + 2, at + 2, four[i].z);
+      if (at + 3 < n) visit(i * 4 + 3, at + 3, four[i].w);
     }
   }
 }
 
+constexpr int fours_together = 4;
+
 /// An upper bound of the k-th smallest upper bound. Of the rows that share a slot only the best counts: rows of
 /// different slots are different, so that the k-th smallest of the slots bounds k rows, and is hardly larger.
-template <int slots>
-__device__ inline float find_limit(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned n,
-                                   FinishScratch& x) {
+template <class Group, int slots>
+__device__ float find_limit(const FinishArgs& a, std::uint32_t q, unsigned n, FinishScratch& x) {
   float best[slots];
 #pragma unroll
   for (int i = 0; i < slots; ++i) best[i] = INFINITY;
-  const float* scores = a.scores == nullptr ? nullptr : a.scores + static_cast<std::size_t>(q) * a.score_stride;
-  const float2* bounds = a.candidates.bounds + static_cast<std::size_t>(q) * a.candidates.capacity;
-  for (unsigned first = threadIdx.x; first < n; first += blockDim.x * slots) {
+  // fminf passes over NaN, which stands for a row without bounds.
+  if (a.scores != nullptr) {
+    visit_scores<Group, fours_together>(
+        a.scores + static_cast<std::size_t>(q) * a.score_stride, n,
+        [&](int number, unsigned, float upper) { best[number % slots] = fminf(best[number % slots], upper); });
+  } else {
+    const float2* bounds = a.candidates.bounds + static_cast<std::size_t>(q) * a.candidates.capacity;
+    for (unsigned first = Group::rank(); first < n; first += Group::threads * slots) {
 #pragma unroll
-    for (int i = 0; i < slots; ++i) {
-      const unsigned at = first + i * blockDim.x;
-      // fminf passes over NaN, which stands for a row without bounds.
-      if (at < n) best[i] = fminf(best[i], scores != nullptr ? __ldcg(scores + at) : bounds[at].y);
+      for (int i = 0; i < slots; ++i) {
+        const unsigned at = first + i * Group::threads;
+        if (at < n) best[i] = fminf(best[i], bounds[at].y);
+      }
     }
   }
-  return kth_smallest(best, a.k, x.block);
+  return kth_smallest<Group>(best, a.k, x.team);
+}
+
+/// Calls keep(lower, upper, row) for the candidates of a query within the limit.
+template <class Group, class Keep>
+__device__ void keep_within(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned n, float limit,
+                            const FinishScratch& x, Keep keep) {
+  if (a.scores != nullptr) {
+    // Most scores exceed the limit by more than the error of any list.
+    const float loose = __fadd_ru(limit, __uint_as_float(x.error));
+    visit_scores<Group, fours_together>(a.scores + static_cast<std::size_t>(q) * a.score_stride, n,
+                                        [&](int, unsigned i, float upper) {
+                                          if (upper > loose) return;
+                                          const unsigned rank = segment_with(s.cums, segments_of(a), i);
+                                          const float lower = upper - s.errors[rank];
+                                          if (lower > limit) return;
+                                          keep(lower, upper, segment_begin(a, q, rank) + (i - s.cums[rank]));
+                                        });
+  } else {
+    const std::size_t base = static_cast<std::size_t>(q) * a.candidates.capacity;
+    for (unsigned i = Group::rank(); i < n; i += Group::threads) {
+      const float2 bounds = a.candidates.bounds[base + i];
+      if (!(bounds.x > limit)) keep(bounds.x, bounds.y, a.candidates.rows[base + i]);
+    }
+  }
 }
 
 /// The number of candidates of a query; more than there is room for: `overflow`.
@@ -213,40 +296,10 @@ __device__ inline unsigned candidate_count(const FinishArgs& a, std::uint32_t q,
   return count;
 }
 
-/// Ends query q. The query and its segments are in shared memory.
-template <int slots>
-__device__ inline void finish_query(const FinishArgs& a, std::uint32_t q, const FinishShared& s, FinishScratch& x) {
-  bool overflow;
-  const unsigned n = candidate_count(a, q, s, overflow);
-  unsigned kept = 0;
-  if (!overflow) {
-    const float limit = find_limit<slots>(a, q, s, n, x);
-    if (threadIdx.x == 0) x.found = 0;
-    __syncthreads();
-    visit_candidates(a, q, s, n, [&](float, float lower, auto row_of) {
-      if (lower > limit) return;
-      const std::uint32_t row = row_of();
-      if (a.corpus.ids[row] == -1) return;
-      const unsigned place = atomicAdd(&x.found, 1u);
-      if (place < a.capacity) s.rows[place] = row;
-    });
-    __syncthreads();
-    kept = x.found;
-    overflow = kept > a.capacity;
-  }
-  if (overflow) {
-    kept = brute_force(a, q, s, x);
-  } else {
-    refine(a, s, 0, kept);
-    __syncthreads();
-    block_sort({s.keys, s.ids}, kept);
-  }
-  if (threadIdx.x == 0 && a.counters != nullptr) {
-    atomicAdd(&a.counters->refined, static_cast<unsigned long long>(overflow ? x.refined : kept));
-    atomicAdd(&a.counters->candidates, static_cast<unsigned long long>(n));
-    atomicAdd(&a.counters->overflowed, overflow ? 1ull : 0ull);
-  }
-  for (unsigned i = threadIdx.x; i < a.k; i += blockDim.x) {
+/// Writes the results of query q, `kept` of which are sorted in shared memory.
+template <class Group>
+__device__ void write_results(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned kept) {
+  for (unsigned i = Group::rank(); i < a.k; i += Group::threads) {
     const bool found = i < kept;
     const std::size_t to = static_cast<std::size_t>(q) * a.k + i;
     const float score = found ? unordered(s.keys[i]) : INFINITY;
@@ -255,8 +308,49 @@ __device__ inline void finish_query(const FinishArgs& a, std::uint32_t q, const 
     if (a.lists != nullptr) a.lists[to] = found ? static_cast<std::int32_t>(s.ids[i]) : -1;
   }
   if (!a.plan) return;
-  __syncthreads();
-  if (threadIdx.x < warp_lanes) plan_query(a.next, q);
+  Group::sync();
+  if (Group::rank() < warp_lanes) plan_query(a.next, q);
+}
+
+/// Ends query q, whose vector and segments are in shared memory. Returns false, and nothing is written, when its
+/// survivors do not fit.
+template <class Group, int slots>
+__device__ bool finish_query(const FinishArgs& a, std::uint32_t q, const FinishShared& s, FinishScratch& x) {
+  bool overflow;
+  const unsigned n = candidate_count(a, q, s, overflow);
+  if (overflow) return false;
+  const float limit = find_limit<Group, slots>(a, q, n, x);
+  if (Group::rank() == 0) x.found = 0;
+  Group::sync();
+  keep_within<Group>(a, q, s, n, limit, x, [&](float, float, std::uint32_t row) {
+    // Places without a row have infinite bounds, which are within an infinite limit only.
+    if (limit == INFINITY && a.corpus.ids[row] == -1) return;
+    const unsigned place = atomicAdd(&x.found, 1u);
+    if (place < a.capacity) s.rows[place] = row;
+  });
+  Group::sync();
+  const unsigned kept = x.found;
+  if (kept > a.capacity) return false;
+  refine<Group>(a, s, 0, kept);
+  Group::sync();
+  sort<Group>({s.keys, s.ids}, kept);
+  if (Group::rank() == 0 && a.counters != nullptr) {
+    atomicAdd(&a.counters->refined, static_cast<unsigned long long>(kept));
+    atomicAdd(&a.counters->candidates, static_cast<unsigned long long>(n));
+  }
+  write_results<Group>(a, q, s, kept);
+  return true;
+}
+
+/// The same by brute force.
+template <class Group>
+__device__ void finish_by_force(const FinishArgs& a, std::uint32_t q, const FinishShared& s, FinishScratch& x) {
+  const unsigned kept = brute_force<Group>(a, q, s, x);
+  if (Group::rank() == 0 && a.counters != nullptr) {
+    atomicAdd(&a.counters->refined, static_cast<unsigned long long>(x.refined));
+    atomicAdd(&a.counters->overflowed, 1ull);
+  }
+  write_results<Group>(a, q, s, kept);
 }
 
 }  // namespace ivf::detail::gpu

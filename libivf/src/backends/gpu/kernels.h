@@ -35,6 +35,8 @@ struct PrepareArgs {
   unsigned d, steps;
   std::uint16_t* rounded;
   QueryInfo* info;
+  std::uint32_t* zeros;  ///< Memory to be cleared on the way.
+  std::size_t zero_count;
 };
 void launch_prepare(const PrepareArgs& args, Stream stream);
 
@@ -118,12 +120,14 @@ struct FinishArgs {
   float* values;      ///< nq x k, or null
   std::int64_t* ids;
   std::int32_t* lists;
-  Counters* counters;  ///< May be null.
-  bool plan;           ///< Then plan the scan of the lists that were found.
+  Counters* counters;         ///< May be null.
+  std::uint32_t* rest;        ///< nq: queries whose survivors did not fit; with many queries.
+  std::uint32_t* rest_count;  ///< Zero.
+  bool plan;                  ///< Then plan the scan of the lists that were found.
   PlanArgs next;
 };
 /// Finds the limit of each query and keeps the candidates within it.
-void launch_limits(const FinishArgs& args, Stream stream);
+void launch_limits(const FinishArgs& args, bool many_queries, Stream stream);
 /// Re-computes survivors canonically and writes sorted results.
 void launch_finish(const FinishArgs& args, bool many_queries, Stream stream);
 
@@ -136,8 +140,8 @@ struct MatrixArgs {
 };
 void launch_matrix(const MatrixArgs& args, Stream stream);
 
-/// Shared memory of a block that finishes a query.
-std::size_t finish_shared_bytes(const FinishArgs& args);
+/// FinishArgs::capacity for k results: survivors of a query that fit.
+unsigned finish_capacity(unsigned k, bool many_queries);
 
 /// Throws Error(failed) naming the kernel when a launch was refused.
 void check_launch(const char* kernel);

@@ -16,11 +16,7 @@ __global__ void plan(PlanArgs a) {
 /// Sums before each thread of the block, of two numbers at once; `total` is the sum of all.
 __device__ uint2 block_scan(uint2 value, uint2* warps, uint2& total) {
   const unsigned lane = threadIdx.x % warp_lanes, warp = threadIdx.x / warp_lanes;
-  uint2 sum = value;
-  for (int step = 1; step < warp_lanes; step *= 2) {
-    const uint2 other = {shuffle_up(sum.x, step), shuffle_up(sum.y, step)};
-    if (lane >= static_cast<unsigned>(step)) sum = {sum.x + other.x, sum.y + other.y};
-  }
+  const uint2 sum = {warp_prefix(value.x), warp_prefix(value.y)};
   if (lane == warp_lanes - 1) warps[warp] = sum;
   __syncthreads();
   uint2 before = {0, 0}, all = {0, 0};

@@ -28,12 +28,7 @@ __device__ inline void plan_query(const PlanArgs& a, std::uint32_t q) {
     const std::uint32_t rank = first + lane;
     const std::int32_t list = rank < nprobe ? lists[rank] : -1;
     const std::uint32_t size = list < 0 ? 0 : a.sizes[list];
-    std::uint32_t sum = size;
-#pragma unroll
-    for (int step = 1; step < warp_lanes; step *= 2) {
-      const std::uint32_t other = shuffle_up(sum, step);
-      if (lane >= static_cast<unsigned>(step)) sum += other;
-    }
+    const std::uint32_t sum = warp_prefix(size);
     const std::uint32_t begin = min(before + sum - size, a.max_codes), end = min(before + sum, a.max_codes);
     if (rank < nprobe) {
       cums[rank] = begin;

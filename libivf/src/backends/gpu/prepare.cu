@@ -48,6 +48,9 @@ __global__ void upload(UploadArgs a) {
 __global__ void prepare(PrepareArgs a) {
   const unsigned lane = threadIdx.x % warp_lanes;
   const std::size_t q = static_cast<std::size_t>(blockIdx.x) * (threads / warp_lanes) + threadIdx.x / warp_lanes;
+  for (std::size_t i = static_cast<std::size_t>(blockIdx.x) * threads + threadIdx.x; i < a.zero_count;
+       i += static_cast<std::size_t>(gridDim.x) * threads)
+    a.zeros[i] = 0;
   if (q >= a.nq) return;
   const float* x = a.queries + q * a.stride;
   std::uint16_t* to = a.rounded + q * a.steps * step_dims;

@@ -60,10 +60,12 @@ Schedule schedule(const Work& work, SearchMode mode, const Tuning& tuning, const
         std::clamp<std::uint64_t>(machine.multiprocessors * 4ull / work.nq, 1, std::max<std::uint64_t>(wanted, 1)));
     return s;
   }
-  const std::uint64_t growth = tuning.round_growth != 0 ? tuning.round_growth : work.k <= 256 ? 16 : 8;
+  const std::uint64_t growth = tuning.round_growth != 0 ? tuning.round_growth : work.k <= 256 ? 24 : 8;
   std::uint64_t first = tuning.first_rows;
   if (first == 0) {
     first = std::max<std::uint64_t>(1024, work.k * 16);
+    // A second round ends most searches.
+    if (work.most_rows <= 4 * first * growth) first = std::max(first, ceil_div(work.most_rows, growth));
     if (work.nq * work.most_rows * sizeof(float) <= score_memory || work.most_rows <= 2 * first) first = work.most_rows;
   }
   first = std::min(first, work.most_rows);

@@ -13,28 +13,33 @@ extern __shared__ __align__(256) char dynamic_memory[];
 
 constexpr unsigned chunk_steps = 8;  // Of 16 dimensions: what a stage holds of a row.
 constexpr unsigned block_bytes = block_values * 2;
+constexpr std::uint32_t no_query = 0xffffffffu;
 constexpr unsigned chunk_bytes = chunk_steps * block_bytes;  // Of a group of 8 rows.
 
 /// Of each query of a tile, in shared memory.
 struct Lane {
-  float threshold, scale_offset, error;
+  float threshold, offset, error;
   std::uint32_t query, base, begin, end;
 };
 
-/// query_blocks: groups of 8 queries of a warp; row_blocks: groups of 16 rows of a warp; warps along queries and rows.
-template <int query_blocks_, int row_blocks_, int query_warps_, int row_warps_, int stages_>
+/// query_blocks: groups of 8 queries of a warp; row_blocks: groups of 16 rows of a warp; warps along queries and rows;
+/// stages: pieces of rows in flight; blocks: of a multiprocessor, for the compiler's choice of registers.
+template <int query_blocks_, int row_blocks_, int query_warps_, int row_warps_, int stages_, int blocks_>
 struct Shape {
   static constexpr int query_blocks = query_blocks_, row_blocks = row_blocks_, query_warps = query_warps_,
-                       row_warps = row_warps_, stages = stages_;
+                       row_warps = row_warps_, stages = stages_, blocks = blocks_;
   static constexpr int threads = query_warps * row_warps * warp_lanes;
   static constexpr int queries = query_blocks * query_warps * 8;
   static constexpr int rows = row_blocks * row_warps * 16;
-  static constexpr int blocks = threads <= 128 ? 2 : 1;  // A multiprocessor.
   static constexpr int stage_rows_bytes = rows / 8 * chunk_bytes;
   static constexpr int stage_queries_bytes = queries / 8 * chunk_bytes;
-  static constexpr int blocks_together = query_blocks < 2 ? query_blocks : 2;
-  // Survivors that a warp gathers before it appends them: those of two products, and a few from before.
-  static constexpr int gathered = (blocks_together * 4 + 1) * warp_lanes;
+};
+
+// Survivors that a warp gathers before it appends them.
+constexpr unsigned gathered_most = 128;
+struct Gathered {
+  float values[gathered_most];
+  std::uint32_t codes[gathered_most];  ///< Row of the item's slice, and query of the tile in the lowest 8 bits.
 };
 
 template <class S>
@@ -42,9 +47,7 @@ std::size_t tile_bytes(unsigned steps, bool resident) {
   std::size_t bytes =
       static_cast<std::size_t>(S::stages) * (S::stage_rows_bytes + (resident ? 0 : S::stage_queries_bytes));
   if (resident) bytes += static_cast<std::size_t>(S::queries / 8) * steps * block_bytes;
-  bytes += S::queries * sizeof(Lane);
-  bytes += static_cast<std::size_t>(S::query_warps * S::row_warps) * S::gathered * 8;
-  return bytes;
+  return bytes + S::queries * sizeof(Lane) + S::query_warps * S::row_warps * sizeof(Gathered);
 }
 
 __device__ inline Pair pair_of(const TileArgs& a, std::uint32_t index) {
@@ -59,89 +62,117 @@ __device__ inline Item item_of(const TileArgs& a, std::uint32_t index, std::uint
   return {0, first, min(tile, a.nq - first), row, min(a.last, row + a.slice_rows)};
 }
 
+/// Rows [first, first + rows) of a group-aligned range, steps [first_step, first_step + count), into a stage. A thread
+/// copies the same 16 bytes of every few groups.
+template <class S>
+__device__ inline void copy_rows(const CorpusView& c, std::uint32_t first, std::uint32_t rows, unsigned first_step,
+                                 unsigned count, char* stage) {
+  constexpr unsigned units = chunk_bytes / 16;
+  static_assert(S::threads % units == 0);
+  const unsigned unit = threadIdx.x % units;
+  if (unit >= count * (block_bytes / 16)) return;
+  const char* from = reinterpret_cast<const char*>(c.hi) +
+                     (static_cast<std::size_t>(first / group_rows) * c.steps + first_step) * block_bytes + unit * 16;
+  const unsigned groups = min(static_cast<unsigned>(S::rows) / group_rows, (rows + group_rows - 1) / group_rows);
+#pragma unroll 4
+  for (unsigned group = threadIdx.x / units; group < groups; group += S::threads / units)
+    copy_16(stage + group * chunk_bytes + unit * 16, from + static_cast<std::size_t>(group) * c.steps * block_bytes);
+}
+
+/// The same steps of the tile's queries, whose groups of 8 are `stride` bytes apart.
+template <class S>
+__device__ inline void copy_queries(const TileArgs& a, const Lane* lanes, unsigned first_step, unsigned count, char* to,
+                                    unsigned stride) {
+  constexpr unsigned units = chunk_steps * 2;  // Of 16 bytes, a query.
+  const unsigned unit = threadIdx.x % units;
+  if (unit >= count * 2) return;
+#pragma unroll 4
+  for (unsigned query = threadIdx.x / units; query < S::queries; query += S::threads / units) {
+    // Lanes without a query multiply the first one: their products are never looked at.
+    const std::uint32_t from = lanes[query].query == no_query ? 0 : lanes[query].query;
+    const unsigned r = query % 8;
+    copy_16(to + query / 8 * stride + unit / 2 * block_bytes + r * 32 + (((unit & 1) ^ (r >> 2)) << 4),
+            a.queries + (static_cast<std::size_t>(from) * a.corpus.steps + first_step) * step_dims + unit * 8);
+  }
+}
+
 template <class S, bool all_scores>
 __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool resident) {
-  __shared__ std::uint32_t next_item, row_begin, row_end;
+  __shared__ std::uint32_t next_item;
   const unsigned steps = a.corpus.steps, lane = threadIdx.x % warp_lanes, warp = threadIdx.x / warp_lanes;
   const unsigned query_warp = warp % S::query_warps, row_warp = warp / S::query_warps;
   const unsigned stage_bytes = S::stage_rows_bytes + (resident ? 0 : S::stage_queries_bytes);
   char* stages = dynamic_memory;
   char* queries = stages + S::stages * stage_bytes;
-  Lane* lanes = reinterpret_cast<Lane*>(queries + (resident ? S::queries / 8 * steps * block_bytes : 0));
-  uint2* gathered = reinterpret_cast<uint2*>(lanes + S::queries) + warp * S::gathered;
+  Gathered& gathered =
+      reinterpret_cast<Gathered*>(queries + (resident ? S::queries / 8 * steps * block_bytes : 0))[warp];
+  Lane* lanes = reinterpret_cast<Lane*>(&gathered - warp + S::query_warps * S::row_warps);
   const std::uint32_t tiles_of_slice = (a.nq + S::queries - 1) / S::queries;
   const std::uint32_t items =
       a.items != nullptr ? *a.item_count : tiles_of_slice * ((a.last - a.first + a.slice_rows - 1) / a.slice_rows);
   const unsigned chunks = (steps + chunk_steps - 1) / chunk_steps;
+  const float scale = a.corpus.inner_product ? -1.0f : -2.0f;
 
   for (std::uint32_t index = blockIdx.x; index < items;) {
     const Item item = item_of(a, index, tiles_of_slice, S::queries);
-    if (threadIdx.x == 0) {
-      next_item = gridDim.x + atomicAdd(a.ticket, 1u);
-      row_begin = 0xffffffffu;
-      row_end = 0;
-    }
-    __syncthreads();
+    const std::uint32_t first = item.first_row, last = item.last_row;
+    const std::uint32_t list_begin = a.corpus.begins[item.list];
+    const unsigned total = (last - first + S::rows - 1) / S::rows * chunks;
+    if (threadIdx.x == 0) next_item = gridDim.x + atomicAdd(a.ticket, 1u);
+
+    // Pieces of rows are numbered: the row tile and the chunk of dimensions of the next to be copied.
+    unsigned copied = 0, copied_chunk = 0, copied_slot = 0;
+    std::uint32_t copied_row = first;
+    const auto copy_stage = [&] {
+      if (copied >= total) return;
+      const unsigned first_step = copied_chunk * chunk_steps, count = min(chunk_steps, steps - first_step);
+      copy_rows<S>(a.corpus, list_begin + copied_row, last - copied_row, first_step, count,
+                   stages + copied_slot * stage_bytes);
+    };
+    const auto copy_stage_queries = [&] {
+      if (resident || copied >= total) return;
+      const unsigned first_step = copied_chunk * chunk_steps, count = min(chunk_steps, steps - first_step);
+      copy_queries<S>(a, lanes, first_step, count, stages + copied_slot * stage_bytes + S::stage_rows_bytes,
+                      chunk_bytes);
+    };
+    const auto next_stage = [&] {
+      commit_copies();
+      ++copied;
+      if (++copied_slot == S::stages) copied_slot = 0;
+      if (++copied_chunk == chunks) {
+        copied_chunk = 0;
+        copied_row += S::rows;
+      }
+    };
+    copy_stage();  // On its way while the queries are described.
+
     for (unsigned i = threadIdx.x; i < S::queries; i += S::threads) {
-      Lane l{INFINITY, 0, 0, 0xffffffffu, 0, 0, 0};
+      Lane l{INFINITY, 0, 0, no_query, 0, 0, 0};
       if (i < item.pairs) {
         const Pair pair = pair_of(a, item.first_pair + i);
         const ScoreBounds bounds = score_bounds(a.info[pair.query], a.corpus.residuals[item.list],
                                                 a.corpus.norms[item.list], a.corpus.inner_product);
         l = {0, bounds.offset, bounds.error, pair.query, pair.base, pair.begin, pair.end};
         if (!all_scores) l.threshold = bounds.threshold(a.candidates.limits[pair.query]);
-        atomicMin(&row_begin, pair.begin);
-        atomicMax(&row_end, pair.end);
       }
       lanes[i] = l;
     }
     __syncthreads();
     index = next_item;
-    const std::uint32_t first = max(item.first_row, row_begin) / group_rows * group_rows;
-    const std::uint32_t last = min(item.last_row, row_end);
-    const std::uint32_t list_begin = a.corpus.begins[item.list];
-    if (first >= last) {
-      __syncthreads();  // The next item writes what was just read.
-      continue;
+    if (resident) {
+      for (unsigned chunk = 0; chunk < chunks; ++chunk) {
+        copy_queries<S>(a, lanes, chunk * chunk_steps, min(chunk_steps, steps - chunk * chunk_steps),
+                        queries + chunk * chunk_bytes, steps * block_bytes);
+      }
     }
-    const unsigned total = (last - first + S::rows - 1) / S::rows * chunks;
-
-    const auto copy_queries = [&](char* to, unsigned first_step, unsigned count, unsigned stride) {
-      const unsigned units = count * 2;  // Of 16 bytes, a query.
-      for (unsigned i = threadIdx.x; i < S::queries * units; i += S::threads) {
-        const unsigned query = i / units, unit = i % units, r = query % 8;
-        const std::uint32_t from = lanes[query].query;
-        // Lanes without a query multiply another's: their products are never looked at.
-        const std::uint16_t* source = a.queries +
-                                      (from == 0xffffffffu ? 0 : static_cast<std::size_t>(from)) * steps * step_dims +
-                                      first_step * step_dims + unit * 8;
-        copy_16(to + query / 8 * stride + unit / 2 * block_bytes + r * 32 + (((unit & 1) ^ (r >> 2)) << 4), source);
-      }
-    };
-    const auto copy_stage = [&](unsigned number) {
-      if (number < total) {
-        const unsigned chunk = number % chunks, first_step = chunk * chunk_steps;
-        const unsigned count = min(chunk_steps, steps - first_step);
-        const std::uint32_t row = first + number / chunks * S::rows;
-        const unsigned groups = min(static_cast<unsigned>(S::rows) / 8, (last - row + 7) / 8);
-        char* stage = stages + number % S::stages * stage_bytes;
-        const char* from =
-            reinterpret_cast<const char*>(a.corpus.hi) +
-            (static_cast<std::size_t>((list_begin + row) / group_rows) * steps + first_step) * block_bytes;
-        const unsigned units = count * (block_bytes / 16);
-        for (unsigned i = threadIdx.x; i < groups * units; i += S::threads) {
-          const unsigned group = i / units, unit = i % units;
-          copy_16(stage + group * chunk_bytes + unit * 16,
-                  from + static_cast<std::size_t>(group) * steps * block_bytes + unit * 16);
-        }
-        if (!resident) copy_queries(stage + S::stage_rows_bytes, first_step, count, chunk_bytes);
-      }
-      commit_copies();
-    };
-
-    if (resident) copy_queries(queries, 0, steps, steps * block_bytes);
+    copy_stage_queries();
+    next_stage();
 #pragma unroll
-    for (int i = 0; i < S::stages - 1; ++i) copy_stage(i);
+    for (int i = 1; i < S::stages - 1; ++i) {
+      copy_stage();
+      copy_stage_queries();
+      next_stage();
+    }
 
     float thresholds[S::query_blocks][2];
 #pragma unroll
@@ -150,22 +181,17 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
       for (int j = 0; j < 2; ++j)
         thresholds[n][j] = lanes[(query_warp * S::query_blocks + n) * 8 + lane % 4 * 2 + j].threshold;
     }
-    const float scale = a.corpus.inner_product ? -1.0f : -2.0f;
     float sums[S::row_blocks][S::query_blocks][4];
     float halves[S::row_blocks][2];
     unsigned have = 0;  // Survivors gathered by the warp.
 
-    // Appends what was gathered: (v, row of the item's list, lane).
     const auto append = [&] {
-#if !defined(IVF_HIP)
-      __syncwarp();
-#endif
+      sync_warp();
       for (unsigned i = lane; i < have; i += warp_lanes) {
-        const uint2 one = gathered[i];
-        const Lane& l = lanes[one.y & 0xffu];
-        const std::uint32_t row = first + (one.y >> 8);
+        const Lane& l = lanes[gathered.codes[i] & 0xffu];
+        const std::uint32_t row = first + (gathered.codes[i] >> 8);
         if (row < l.begin || row >= l.end) continue;
-        const float v = __uint_as_float(one.x), middle = fmaf(scale, v, l.scale_offset);
+        const float middle = fmaf(scale, gathered.values[i], l.offset);
         const std::uint32_t place = atomicAdd(a.candidates.counts + l.query, 1u);
         if (place >= a.candidates.capacity) continue;
         const std::size_t to = static_cast<std::size_t>(l.query) * a.candidates.capacity + place;
@@ -175,18 +201,19 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
         a.candidates.rows[to] = list_begin + row;
       }
       have = 0;
-#if !defined(IVF_HIP)
-      __syncwarp();
-#endif
+      sync_warp();
     };
 
+    unsigned chunk = 0, slot = 0;
+    std::uint32_t row_of_tile = first;
     for (unsigned number = 0; number < total; ++number) {
       wait_copies<S::stages - 2>();
       __syncthreads();
-      copy_stage(number + S::stages - 1);
-      const unsigned chunk = number % chunks;
+      copy_stage();
+      copy_stage_queries();
+      next_stage();
       const unsigned count = min(chunk_steps, steps - chunk * chunk_steps);
-      const std::uint32_t tile_row = first + number / chunks * S::rows + row_warp * S::row_blocks * 16;
+      const std::uint32_t tile_row = row_of_tile + row_warp * S::row_blocks * 16;
       if (chunk == 0) {
 #pragma unroll
         for (int m = 0; m < S::row_blocks; ++m) {
@@ -199,7 +226,7 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
           }
         }
       }
-      const char* stage = stages + number % S::stages * stage_bytes;
+      const char* stage = stages + slot * stage_bytes;
       const char* rows_at = stage + row_warp * S::row_blocks * 2 * chunk_bytes;
       const unsigned query_stride = resident ? steps * block_bytes : chunk_bytes;
       const char* queries_at = (resident ? queries + chunk * chunk_bytes : stage + S::stage_rows_bytes) +
@@ -227,7 +254,10 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
       } else {
         for (unsigned s = 0; s < count; ++s) step(s);
       }
-      if (chunk + 1 != chunks) continue;
+      if (++slot == S::stages) slot = 0;
+      if (++chunk != chunks) continue;
+      chunk = 0;
+      row_of_tile += S::rows;
 
       if constexpr (all_scores) {
 #pragma unroll
@@ -236,60 +266,72 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
           for (int j = 0; j < 2; ++j) {
             const Lane& l = lanes[(query_warp * S::query_blocks + n) * 8 + lane % 4 * 2 + j];
             float* scores = a.scores + static_cast<std::size_t>(l.query) * a.score_stride + l.base;
+            const std::uint32_t end = min(l.end, last);
 #pragma unroll
             for (int m = 0; m < S::row_blocks; ++m) {
 #pragma unroll
               for (int i = 0; i < 2; ++i) {
                 const std::uint32_t row = tile_row + m * 16 + i * 8 + lane / 4;
-                if (row >= l.begin && row < min(l.end, last))
-                  scores[row] = fmaf(scale, sums[m][n][i * 2 + j] - halves[m][i], l.scale_offset) + l.error;
+                if (row >= l.begin && row < end)
+                  scores[row] = fmaf(scale, sums[m][n][i * 2 + j] - halves[m][i], l.offset) + l.error;
               }
             }
           }
         }
       } else {
-        const unsigned below = (1u << lane) - 1;
+        // Survivors are counted first, so that each lane knows where its own go: no branch is taken for one of them.
+        unsigned mine = 0;
 #pragma unroll
         for (int m = 0; m < S::row_blocks; ++m) {
 #pragma unroll
           for (int n = 0; n < S::query_blocks; ++n) {
-            float v[4];
-            bool passes[4];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-              v[i] = sums[m][n][i] - halves[m][i / 2];
-              passes[i] = !(v[i] < thresholds[n][i % 2]);  // NaN passes.
+              sums[m][n][i] -= halves[m][i / 2];
+              mine += !(sums[m][n][i] < thresholds[n][i % 2]);  // NaN passes.
             }
-            if (ballot(passes[0] || passes[1] || passes[2] || passes[3]) != 0) {
+          }
+        }
+        if (ballot(mine != 0) == 0) continue;
+        const unsigned before = warp_prefix(mine);
+        const unsigned found = shuffle(before, warp_lanes - 1);
+        if (have + found > gathered_most) append();
+        const unsigned code = (tile_row - first + lane / 4) << 8 | (query_warp * S::query_blocks * 8 + lane % 4 * 2);
+        // Once, unless there are more than fit at a time.
+        for (unsigned done = 0; done < found; done += gathered_most) {
+          unsigned place = have + before - mine - done;
+#pragma unroll
+          for (int m = 0; m < S::row_blocks; ++m) {
+#pragma unroll
+            for (int n = 0; n < S::query_blocks; ++n) {
 #pragma unroll
               for (int i = 0; i < 4; ++i) {
-                const unsigned votes = ballot(passes[i]);
-                if (votes == 0) continue;
-                if (passes[i]) {
-                  const unsigned row = tile_row - first + m * 16 + i / 2 * 8 + lane / 4;
-                  const unsigned of = (query_warp * S::query_blocks + n) * 8 + lane % 4 * 2 + i % 2;
-                  gathered[have + __popc(votes & below)] = {__float_as_uint(v[i]), row << 8 | of};
+                if (sums[m][n][i] < thresholds[n][i % 2]) continue;
+                if (place < gathered_most) {
+                  gathered.values[place] = sums[m][n][i];
+                  gathered.codes[place] = code + ((m * 16 + i / 2 * 8) << 8) + n * 8 + i % 2;
                 }
-                have += __popc(votes);
+                ++place;
               }
             }
-            if ((n + 1) % S::blocks_together == 0 && have > warp_lanes) append();
           }
+          have = min(have + found - done, gathered_most);
+          if (found > gathered_most) append();
         }
       }
     }
     if constexpr (!all_scores) append();
     wait_copies<0>();
-    __syncthreads();
+    __syncthreads();  // The next item writes what was just read.
   }
 }
 
-using Shape256 = Shape<4, 4, 8, 1, 3>;
-using Shape128 = Shape<4, 4, 4, 1, 3>;
-using Shape64 = Shape<4, 2, 2, 2, 3>;
-using Shape32 = Shape<4, 1, 1, 4, 4>;
-using Shape16 = Shape<2, 1, 1, 4, 4>;
-using Shape8 = Shape<1, 1, 1, 4, 4>;
+using Shape256 = Shape<4, 4, 8, 1, 3, 1>;
+using Shape128 = Shape<4, 4, 4, 1, 3, 2>;
+using Shape64 = Shape<4, 2, 2, 2, 3, 3>;
+using Shape32 = Shape<4, 1, 1, 4, 3, 3>;
+using Shape16 = Shape<2, 1, 1, 4, 3, 4>;
+using Shape8 = Shape<1, 1, 1, 4, 3, 4>;
 
 template <class S>
 bool fits(unsigned steps, std::size_t shared_limit) {

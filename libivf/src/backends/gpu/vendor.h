@@ -65,10 +65,41 @@ __device__ inline T shuffle(T value, int lane) {
 __device__ inline unsigned ballot(bool vote) { return __ballot_sync(0xffffffffu, vote); }
 #endif
 
-template <class T>
-__device__ inline T warp_sum(T value) {
-#pragma unroll
+#if defined(IVF_HIP)
+__device__ inline void sync_warp() { __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront"); }
+#else
+__device__ inline void sync_warp() { __syncwarp(); }
+#endif
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+__device__ inline unsigned warp_sum(unsigned value) { return __reduce_add_sync(0xffffffffu, value); }
+__device__ inline unsigned warp_min(unsigned value) { return __reduce_min_sync(0xffffffffu, value); }
+__device__ inline unsigned warp_max(unsigned value) { return __reduce_max_sync(0xffffffffu, value); }
+#else
+__device__ inline unsigned warp_sum(unsigned value) {
   for (int lanes = 16; lanes > 0; lanes >>= 1) value += shuffle_xor(value, lanes);
+  return value;
+}
+__device__ inline unsigned warp_min(unsigned value) {
+  for (int lanes = 16; lanes > 0; lanes >>= 1) value = min(value, shuffle_xor(value, lanes));
+  return value;
+}
+__device__ inline unsigned warp_max(unsigned value) {
+  for (int lanes = 16; lanes > 0; lanes >>= 1) value = max(value, shuffle_xor(value, lanes));
+  return value;
+}
+#endif
+__device__ inline double warp_sum(double value) {
+  for (int lanes = 16; lanes > 0; lanes >>= 1) value += shuffle_xor(value, lanes);
+  return value;
+}
+/// The sum of the lanes up to this one.
+__device__ inline unsigned warp_prefix(unsigned value) {
+#pragma unroll
+  for (int step = 1; step < warp_lanes; step *= 2) {
+    const unsigned other = shuffle_up(value, step);
+    if (threadIdx.x % warp_lanes >= static_cast<unsigned>(step)) value += other;
+  }
   return value;
 }
 

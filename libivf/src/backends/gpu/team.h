@@ -1,6 +1,7 @@
 #pragma once
 /// \file
-/// What a block of threads does together: counting, the k-th smallest of its values, sorting.
+/// What the threads of a team, a warp or a whole block, do together: counting, the k-th smallest of their values,
+/// sorting.
 
 #include "backends/gpu/views.h"
 
@@ -17,31 +18,49 @@ __device__ inline float unordered(unsigned key) {
   return __uint_as_float((key & 0x80000000u) ? key & 0x7fffffffu : ~key);
 }
 
-struct BlockScratch {
+struct TeamScratch {
   unsigned counts[3];
   unsigned smallest, largest;
 };
 
-/// The sum over the block of each thread's `count`. `turn` counts the calls since clear(); all threads call.
-__device__ inline unsigned block_sum(unsigned count, BlockScratch& scratch, unsigned turn) {
-  count = warp_sum(count);
-  if (threadIdx.x % warp_lanes == 0 && count != 0) atomicAdd(&scratch.counts[turn % 3], count);
-  __syncthreads();
-  // The slot of the turn before has been read by all, and is not used before the barrier after the next.
-  if (threadIdx.x == 0) scratch.counts[(turn + 2) % 3] = 0;
-  return scratch.counts[turn % 3];
-}
+/// `warps` warps: one, of which a block may hold several teams, or all of the block.
+template <int warps>
+struct Team {
+  static constexpr unsigned threads = warps * warp_lanes;
+  static __device__ unsigned rank() { return threadIdx.x % threads; }
+  static __device__ void sync() {
+    if constexpr (warps == 1) {
+      sync_warp();
+    } else {
+      __syncthreads();
+    }
+  }
 
-/// A number that at least k of the block's values reach from below, close above the k-th smallest; +inf when fewer than
+  /// The sum of each thread's `count`. `turn` counts the calls since the scratch was cleared; all threads call.
+  static __device__ unsigned sum(unsigned count, TeamScratch& scratch, unsigned turn) {
+    count = warp_sum(count);
+    if constexpr (warps == 1) {
+      return count;
+    } else {
+      if (rank() % warp_lanes == 0 && count != 0) atomicAdd(&scratch.counts[turn % 3], count);
+      __syncthreads();
+      // The slot of the turn before has been read by all, and is not used before the barrier after the next.
+      if (rank() == 0) scratch.counts[(turn + 2) % 3] = 0;
+      return scratch.counts[turn % 3];
+    }
+  }
+};
+
+/// A number that at least k of the team's values reach from below, close above the k-th smallest; +inf when fewer than
 /// k are finite. No value may be NaN.
-template <int slots>
-__device__ float kth_smallest(const float (&values)[slots], unsigned k, BlockScratch& scratch) {
-  if (threadIdx.x == 0) {
+template <class Group, int slots>
+__device__ float kth_smallest(const float (&values)[slots], unsigned k, TeamScratch& scratch) {
+  if (Group::rank() == 0) {
     scratch.counts[0] = scratch.counts[1] = scratch.counts[2] = 0;
     scratch.smallest = 0xffffffffu;
     scratch.largest = 0;
   }
-  __syncthreads();
+  Group::sync();
   const unsigned end = ordered(INFINITY);
   unsigned keys[slots], smallest = 0xffffffffu, largest = 0, finite = 0;
 #pragma unroll
@@ -52,17 +71,15 @@ __device__ float kth_smallest(const float (&values)[slots], unsigned k, BlockScr
     largest = max(largest, keys[i]);
     ++finite;
   }
-#pragma unroll
-  for (int lanes = 16; lanes > 0; lanes >>= 1) {
-    smallest = min(smallest, shuffle_xor(smallest, lanes));
-    largest = max(largest, shuffle_xor(largest, lanes));
-  }
-  if (threadIdx.x % warp_lanes == 0) {
+  smallest = warp_min(smallest);
+  largest = warp_max(largest);
+  if (Group::rank() % warp_lanes == 0) {
     atomicMin(&scratch.smallest, smallest);
     atomicMax(&scratch.largest, largest);
   }
+  Group::sync();
   unsigned turn = 0;
-  if (block_sum(finite, scratch, turn++) < k) return INFINITY;
+  if (Group::sum(finite, scratch, turn++) < k) return INFINITY;
   unsigned low = scratch.smallest, high = scratch.largest;
   // A threshold that a few more values pass is good enough, and found in fewer steps.
   const unsigned enough = k + k / 8;
@@ -71,7 +88,7 @@ __device__ float kth_smallest(const float (&values)[slots], unsigned k, BlockScr
     unsigned count = 0;
 #pragma unroll
     for (int i = 0; i < slots; ++i) count += keys[i] <= middle;
-    count = block_sum(count, scratch, turn++);
+    count = Group::sum(count, scratch, turn++);
     if (count >= k) {
       high = middle;
       if (count <= enough) break;
@@ -93,17 +110,18 @@ __device__ inline bool ranks_after(unsigned key_a, std::int64_t id_a, unsigned k
 }
 
 /// Sorts n entries; there must be room up to the next power of two.
-__device__ inline void block_sort(const Ranked& list, unsigned n) {
+template <class Group>
+__device__ void sort(const Ranked& list, unsigned n) {
   unsigned size = 1;
   while (size < n) size *= 2;
-  for (unsigned i = n + threadIdx.x; i < size; i += blockDim.x) {
+  for (unsigned i = n + Group::rank(); i < size; i += Group::threads) {
     list.keys[i] = 0xffffffffu;
     list.ids[i] = INT64_MAX;
   }
-  __syncthreads();
+  Group::sync();
   for (unsigned width = 2; width <= size; width *= 2) {
     for (unsigned stride = width / 2; stride > 0; stride /= 2) {
-      for (unsigned t = threadIdx.x; t < size / 2; t += blockDim.x) {
+      for (unsigned t = Group::rank(); t < size / 2; t += Group::threads) {
         const unsigned a = 2 * t - (t & (stride - 1)), b = a + stride;
         const bool ascending = (a & width) == 0;
         const unsigned key_a = list.keys[a], key_b = list.keys[b];
@@ -115,7 +133,7 @@ __device__ inline void block_sort(const Ranked& list, unsigned n) {
           list.ids[b] = id_a;
         }
       }
-      __syncthreads();
+      Group::sync();
     }
   }
 }
