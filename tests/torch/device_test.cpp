@@ -124,11 +124,16 @@ TEST_CASE("what a device has no room for stays where it was") {
   const Scene scene = some_scene(53);
   auto index = scene.ivf();
   const auto expected = index.search(scene.query_view(), params_of(SearchMode::csr));
-  {
-    const Setting limit = memory_limit(50000);
+  const auto other = scene.flat(1, *test_device());
+  const std::uint64_t held = device_bytes();
+  // Too little for the first tensor, and for one of the later ones.
+  for (const std::uint64_t room : {10000, 100000, 165000}) {
+    const Setting limit = memory_limit(held + room);
     const std::string error = error_of_to(index, *test_device());
+    INFO("room for " << room << " bytes");
     CHECK_THAT(error, Contains("failed: dml:0: "));
-    CHECK_THAT(error, Contains("of 50000 in use"));
+    CHECK_THAT(error, Contains("of " + std::to_string(held + room) + " in use"));
+    CHECK(device_bytes() == held);
     CHECK(index.placement().device == "cpu");
     CHECK(same_results(index.search(scene.query_view(), params_of(SearchMode::csr)), expected));
   }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+#include <stdexcept>
 #include <thread>
 
 #include "backends.h"
@@ -26,16 +28,18 @@ SearchParams params_of(std::size_t k, std::size_t nprobe, SearchMode mode = Sear
 
 /// Trains and fills an index on a device and writes it; returns the file.
 std::string written(const Placement& placement, Metric metric, MatrixView rows, std::size_t nlist, KMeansInit init,
-                    const std::string& path) {
+                    std::uint64_t max_memory, const std::string& path) {
   IndexIVFFlat index(rows.dim, nlist, metric);
   index.to(placement);
   TrainParams params;
   params.init = init;
   params.iterations = 6;
   params.threads = 2;
+  params.max_memory = max_memory;
   index.train(rows, params);
   RunOptions options;
   options.threads = 2;
+  options.max_memory = max_memory;
   index.add(rows.slice(0, rows.rows / 3), options);
   index.add(rows.slice(rows.rows / 3, rows.rows - rows.rows / 3), options);
   index.save(path);
@@ -63,12 +67,14 @@ TEST_CASE("every backend trains and fills an index to the same bytes") {
   for (const Data& data : all) {
     const auto rows = shapes::matrix(data.kind, data.n, data.d, random);
     const MatrixView view(rows.data(), data.n, data.d);
-    const std::string native = written({}, data.metric, view, data.nlist, data.init, directory.file("native"));
+    const std::string native = written({}, data.metric, view, data.nlist, data.init, 0, directory.file("native"));
     for_each_backend([&](const Tested& tested) {
       for (const DeviceType dtype : all_dtypes) {
-        INFO(tested.name << " " << shapes::name(data.kind) << " dtype " << static_cast<int>(dtype));
-        const auto file =
-            written(tested.with(dtype), data.metric, view, data.nlist, data.init, directory.file("other"));
+        const std::uint64_t memory = dtype == DeviceType::float16 ? 0 : data.n < 200 ? 1 : 200000;
+        INFO(tested.name << " " << shapes::name(data.kind) << " dtype " << static_cast<int>(dtype) << " memory "
+                         << memory);
+        const Placement placement = tested.with(dtype);
+        const auto file = written(placement, data.metric, view, data.nlist, data.init, memory, directory.file("other"));
         CHECK((file == native));
       }
     });
@@ -186,6 +192,30 @@ TEST_CASE("every backend refuses bad input in the same words, and the index stay
     CHECK(index.size() == 200);
     CHECK(same_results(index.search(scene.query_view(), params_of(3, 2)),
                        scene.ivf().search(scene.query_view(), params_of(3, 2))));
+  });
+}
+
+TEST_CASE("a search that its caller abandons has no effect on any backend") {
+  const Scene scene = large_scene(Metric::l2, 500, 8, 6, 50, 48);
+  for_each_backend([&](const Tested& tested) {
+    INFO(tested.name);
+    auto index = scene.ivf(1, tested.placement);
+    const auto expected = index.search(scene.query_view(), params_of(4, 2));
+    SearchParams params = params_of(4, 2);
+    params.max_memory = 1;  // Many pieces.
+    std::uint64_t calls = 0;
+    params.progress = [&](const char*, std::uint64_t done, std::uint64_t total) {
+      CHECK(done <= total);
+      if (++calls == 2) throw std::runtime_error("stop");
+    };
+    CHECK_THROWS_AS(index.search(scene.query_view(), params), std::runtime_error);
+    CHECK(calls == 2);
+    CHECK_THROWS_AS(
+        index.add(scene.row_view(),
+                  {2, 1, [](const char*, std::uint64_t, std::uint64_t) { throw std::runtime_error("stop"); }}),
+        std::runtime_error);
+    CHECK(index.size() == 500);
+    CHECK(same_results(index.search(scene.query_view(), params_of(4, 2)), expected));
   });
 }
 

@@ -255,3 +255,64 @@ TEST_CASE("every backend finds its own rows in empty and crowded lists") {
     }
   });
 }
+
+TEST_CASE("every backend orders the largest and the smallest numbers") {
+  const float most = std::numeric_limits<float>::max(), least = std::numeric_limits<float>::denorm_min();
+  const float half = 0x1.ff7p127f;  // Rounds up to infinity in 16 bits.
+  for (const Metric metric : all_metrics) {
+    Scene scene;
+    scene.metric = metric;
+    scene.d = 2;
+    scene.rows = {most, -most, 0,     0,     -most, most, 1,     1,      half, half, -half, least,
+                  0,    least, least, least, 1,     1,    least, -least, -0.f, -0.f, most,  most};
+    scene.queries = scene.rows;
+    scene.centroids = {0, 0, 1, 1, half, -half};
+    scene.nlist = 3;
+    scene.prepare();
+    SearchParams params;
+    params.k = 13;
+    params.nprobe = 2;
+    const auto expected = expected_of(scene, params);
+    for_each_backend([&](const Tested& tested) {
+      for (const DeviceType dtype : all_dtypes) {
+        const auto index = scene.ivf(2, tested.with(dtype));
+        Tolerance tolerance = tolerance_of(tested);
+        for (const SearchMode mode : all_modes) {
+          INFO(tested.name << " " << metric_name(metric) << " dtype " << static_cast<int>(dtype) << " mode "
+                           << static_cast<int>(mode));
+          params.mode = mode;
+          CHECK(first_difference(index.search(scene.query_view(), params), expected, tolerance) == "");
+        }
+      }
+    });
+  }
+}
+
+TEST_CASE("every backend has more lists than rows") {
+  shapes::Random random(33);
+  for (const Metric metric : all_metrics) {
+    Scene scene;
+    scene.metric = metric;
+    scene.d = 6;
+    scene.nlist = 700;
+    scene.rows = shapes::matrix(shapes::Kind::clustered, 90, scene.d, random);
+    scene.centroids = shapes::matrix(shapes::Kind::clustered, scene.nlist, scene.d, random);
+    scene.queries = shapes::matrix(shapes::Kind::clustered, 25, scene.d, random);
+    scene.prepare();
+    SearchParams params;
+    for (const std::size_t nprobe : {std::size_t{3}, std::size_t{200}, std::size_t{700}}) {
+      params.nprobe = nprobe;
+      params.max_codes = nprobe == 200 ? 11 : 0;
+      const auto expected = expected_of(scene, params);
+      for_each_backend([&](const Tested& tested) {
+        const auto index = scene.ivf(1, tested.placement);
+        Tolerance tolerance = tolerance_of(tested);
+        for (const SearchMode mode : all_modes) {
+          INFO(tested.name << " " << metric_name(metric) << " nprobe " << nprobe << " mode " << static_cast<int>(mode));
+          params.mode = mode;
+          CHECK(first_difference(index.search(scene.query_view(), params), expected, tolerance) == "");
+        }
+      });
+    }
+  }
+}
