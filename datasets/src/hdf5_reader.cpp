@@ -1,8 +1,6 @@
 // HDF5 files, read by a process of their own: the library crashes on some damaged files, and the files of strangers may
 // be made to attack it. What they do there stays there.
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -26,14 +24,6 @@ Value unpacked(std::string_view bytes) {
   Value value{};
   if (bytes.size() == sizeof value) std::memcpy(&value, bytes.data(), sizeof value);
   return value;
-}
-
-/// The library reads what describes the data into memory; that takes no more than the file and a constant.
-HelperProcess::Limits limits_for(const std::string& path) {
-  HelperProcess::Limits limits;
-  struct stat info {};
-  if (::stat(path.c_str(), &info) == 0) limits.memory += static_cast<std::uint64_t>(info.st_size);
-  return limits;
 }
 
 /// Rows row .. row + count, all of one slab.
@@ -72,7 +62,7 @@ class Hdf5Reader final : public StoredReader {
       source->load(slab.row, slab.count, out);
       return {};
     };
-    return std::make_unique<HelperProcess>(path, limits_for(path), std::move(serve));
+    return std::make_unique<HelperProcess>(path, HelperProcess::Limits::for_file(path), std::move(serve));
   }
 
   Block next_block(std::size_t max_rows) override {
@@ -99,12 +89,13 @@ class Hdf5Reader final : public StoredReader {
 
 std::string root_attribute(const std::string& path, const std::string& name) {
   const Hdf5Guard guard;
-  HelperProcess helper(path, limits_for(path), [&path](HelperProcess&, std::string_view attribute) {
-    hdf5_after_fork();
-    const Hdf5Guard inside;
-    const Hdf5Id file = hdf5_open_file(path);
-    return hdf5_root_attribute(file.get(), path, std::string(attribute));
-  });
+  HelperProcess helper(path, HelperProcess::Limits::for_file(path),
+                       [&path](HelperProcess&, std::string_view attribute) {
+                         hdf5_after_fork();
+                         const Hdf5Guard inside;
+                         const Hdf5Id file = hdf5_open_file(path);
+                         return hdf5_root_attribute(file.get(), path, std::string(attribute));
+                       });
   return helper.call(name);
 }
 

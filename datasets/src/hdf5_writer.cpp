@@ -1,14 +1,14 @@
-// HDF5 files, made of growing data sets.
+// HDF5 files, made of growing data sets. A new one is written here; one that is added to may be damaged, or made to
+// attack the library that reads it first, and is written by a process of its own.
 
-#include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
+#include <cstring>
 
 #include "errors.h"
 #include "formats.h"
-#include "hdf5_library.h"
+#include "hdf5_sink.h"
+#include "helper_process.h"
 #include "input.h"
 #include "ivf/format/output_file.hpp"
 #include "output.h"
@@ -18,50 +18,58 @@ namespace ivf::datasets {
 
 namespace {
 
-constexpr std::size_t kChunkBytes = std::size_t{256} << 10;
+/// What the process is asked to do. Text and rows follow.
+struct Request {
+  enum class What : std::uint32_t { open, attribute, dataset, put, finish } what = What::open;
+  Element element = Element::f32;
+  unsigned deflate = 0;
+  std::uint64_t size = 0;   ///< Of the first text; the dimension of a data set; the number of rows.
+  std::uint64_t index = 0;  ///< Of a data set.
+};
 
-Hdf5Id stored_type(Element element) {
-  const auto copy = [](hid_t type) { return Hdf5Id(H5Tcopy(type)); };
-  switch (element) {
-    case Element::f64:
-      return copy(H5T_IEEE_F64LE);
-    case Element::u8:
-      return copy(H5T_STD_U8LE);
-    case Element::i8:
-      return copy(H5T_STD_I8LE);
-    case Element::i32:
-      return copy(H5T_STD_I32LE);
-    case Element::i64:
-      return copy(H5T_STD_I64LE);
-    case Element::f32:
-      return copy(H5T_IEEE_F32LE);
-    case Element::f16:
-      break;
-  }
-  // IEEE binary16: sign at bit 15, 5 bits of exponent from bit 10 with bias 15, 10 bits of mantissa from bit 0.
-  Hdf5Id half = copy(H5T_IEEE_F32LE);
-  H5Tset_fields(half.get(), 15, 10, 5, 0, 10);
-  H5Tset_size(half.get(), 2);
-  H5Tset_ebias(half.get(), 15);
-  return half;
+std::string packed(const Request& request, std::string_view first = {}, std::string_view second = {}) {
+  std::string message(reinterpret_cast<const char*>(&request), sizeof request);
+  return message.append(first).append(second);
 }
 
-/// Removes a name, if it is there. What it leads to is not looked at: it may lie in another file.
-bool remove_link(hid_t file, const std::string& name) {
-  const LinkAccess access(H5P_LINK_ACCESS);
-  if (H5Lexists(file, name.c_str(), access.get()) <= 0) return true;
-  return H5Ldelete(file, name.c_str(), access.get()) >= 0;
+/// The same, asked of an Hdf5Sink.
+std::string answer(std::unique_ptr<Hdf5Sink>& sink, const std::string& file, std::string_view message) {
+  Request request;
+  std::memcpy(&request, message.data(), sizeof request);
+  const std::string_view rest = message.substr(sizeof request);
+  switch (request.what) {
+    case Request::What::open:
+      sink = std::make_unique<Hdf5Sink>(file, std::string(rest), true);
+      break;
+    case Request::What::attribute:
+      sink->attribute(std::string(rest.substr(0, request.size)), std::string(rest.substr(request.size)));
+      break;
+    case Request::What::dataset:
+      sink->dataset(std::string(rest), request.size, request.element, request.deflate);
+      break;
+    case Request::What::put:
+      sink->put(request.index, reinterpret_cast<const std::byte*>(rest.data()), request.size);
+      break;
+    case Request::What::finish:
+      sink->finish();
+      break;
+  }
+  return {};
 }
 
 class File final : public Hdf5File {
  public:
   /// `update` keeps what is in an existing file.
   File(const std::string& path, bool update);
-  ~File() override;
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
 
-  void attribute(const std::string& name, const std::string& value) override;
+  void attribute(const std::string& name, const std::string& value) override {
+    if (sink_) {
+      sink_->attribute(name, value);
+    } else {
+      helper_->call(packed({.what = Request::What::attribute, .size = name.size()}, name, value));
+    }
+  }
+
   Writer& dataset(const std::string& name, std::size_t dim, Element element, unsigned deflate) override;
   void finish() override;
 
@@ -73,98 +81,33 @@ class File final : public Hdf5File {
   void copy_existing();
 
   format::OutputFile output_;
-  Hdf5Id file_;
+  std::unique_ptr<Hdf5Sink> sink_;         ///< Of a new file,
+  std::unique_ptr<HelperProcess> helper_;  ///< of one that is added to.
   std::vector<std::unique_ptr<Dataset>> datasets_;
   bool finished_ = false;
 };
 
-/// Rows are gathered into whole chunks: they are written once, and a data set smaller than a chunk takes no more room
-/// than its rows.
 class File::Dataset final : public StoredWriter {
  public:
-  Dataset(File& file, const std::string& name, std::size_t dim, Element element, unsigned deflate)
-      : StoredWriter(file.path() + ":" + name, dim, element),
-        file_(file),
-        link_(name),
-        type_(stored_type(element)),
-        deflate_(deflate),
-        chunk_rows_(std::max<std::size_t>(1, kChunkBytes / row_bytes())) {
-    pending_.reserve(chunk_rows_ * row_bytes());
-    create(chunk_rows_);
-  }
+  Dataset(File& file, std::string link, std::size_t index, std::size_t dim, Element element)
+      : StoredWriter(file.path() + ":" + link, dim, element), file_(file), link_(std::move(link)), index_(index) {}
 
   void finish() override { file_.finish(); }
   const std::string& link() const noexcept { return link_; }
 
-  /// Writes what is pending and releases the data set. False when the library could not.
-  bool close() {
-    if (stored_rows_ == 0 && !pending_.empty()) {
-      id_.reset();
-      remove_link(file_.file_.get(), link_);
-      create(pending_.size() / row_bytes());
-    }
-    if (!pending_.empty()) flush();
-    return id_.reset();
-  }
-
  private:
-  void create(std::size_t chunk_rows) {
-    const Hdf5Id links(H5Pcreate(H5P_LINK_CREATE));
-    H5Pset_create_intermediate_group(links.get(), 1);
-    const Hdf5Id plist(H5Pcreate(H5P_DATASET_CREATE));
-    const std::array<hsize_t, 2> chunk{chunk_rows, dim()};
-    H5Pset_chunk(plist.get(), 2, chunk.data());
-    H5Pset_obj_track_times(plist.get(), false);  // the same rows give the same file
-    if (deflate_ > 0) {
-      H5Pset_shuffle(plist.get());
-      H5Pset_deflate(plist.get(), deflate_);
-    }
-    const std::array<hsize_t, 2> size{0, dim()};
-    const std::array<hsize_t, 2> limit{H5S_UNLIMITED, dim()};
-    const Hdf5Id space(H5Screate_simple(2, size.data(), limit.data()));
-    const LinkAccess access(H5P_DATASET_ACCESS);
-    id_ = Hdf5Id(
-        H5Dcreate2(file_.file_.get(), link_.c_str(), type_.get(), space.get(), links.get(), plist.get(), access.get()));
-    if (!id_) throw failed("{}: cannot be created: {}", name(), hdf5_reason());
-  }
-
   void put(std::byte* rows, std::size_t count) override {
-    while (count > 0) {
-      const std::size_t held = pending_.size() / row_bytes();
-      const std::size_t taken = std::min(count, chunk_rows_ - held);
-      pending_.insert(pending_.end(), rows, rows + taken * row_bytes());
-      rows += taken * row_bytes();
-      count -= taken;
-      if (held + taken == chunk_rows_) flush();
+    if (file_.sink_) {
+      file_.sink_->put(index_, rows, count);
+    } else {
+      const std::string_view bytes(reinterpret_cast<const char*>(rows), count * row_bytes());
+      file_.helper_->call(packed({.what = Request::What::put, .size = count, .index = index_}, bytes));
     }
-  }
-
-  void flush() {
-    const Hdf5Guard guard;
-    const std::size_t count = pending_.size() / row_bytes();
-    const std::array<hsize_t, 2> size{stored_rows_ + count, dim()};
-    const std::array<hsize_t, 2> start{stored_rows_, 0};
-    const std::array<hsize_t, 2> slab{count, dim()};
-    const bool grown = id_ && H5Dset_extent(id_.get(), size.data()) >= 0;
-    const Hdf5Id file_space(grown ? H5Dget_space(id_.get()) : H5I_INVALID_HID);
-    const Hdf5Id memory_space(H5Screate_simple(2, slab.data(), nullptr));
-    if (!file_space ||
-        H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, slab.data(), nullptr) < 0 ||
-        H5Dwrite(id_.get(), type_.get(), memory_space.get(), file_space.get(), H5P_DEFAULT, pending_.data()) < 0) {
-      throw failed("{}: row {}: write error: {}", name(), stored_rows_, hdf5_reason());
-    }
-    stored_rows_ += count;
-    pending_.clear();
   }
 
   File& file_;
   std::string link_;
-  Hdf5Id type_;
-  Hdf5Id id_;
-  unsigned deflate_;
-  std::size_t chunk_rows_;
-  std::vector<std::byte> pending_;
-  std::uint64_t stored_rows_ = 0;
+  std::size_t index_;
 };
 
 /// The library needs a file in which it can go back and forth.
@@ -174,22 +117,22 @@ const std::string& seekable(const std::string& path) {
 }
 
 File::File(const std::string& path, bool update) : output_(seekable(path)) {
-  const Hdf5Guard guard;
-  const bool existing = update && ::access(path.c_str(), F_OK) == 0;
-  if (existing) {
-    copy_existing();
-    file_ = Hdf5Id(H5Fopen(output_.temporary_path().c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
-    if (!file_) throw corrupt("{}: cannot be read as HDF5, so nothing can be added: {}", path, hdf5_reason());
-  } else {
-    file_ = Hdf5Id(H5Fcreate(output_.temporary_path().c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
-    if (!file_) throw failed("{}: cannot be created: {}", path, hdf5_reason());
+  if (!update || ::access(path.c_str(), F_OK) != 0) {
+    sink_ = std::make_unique<Hdf5Sink>(path, output_.temporary_path(), false);
+    return;
   }
-}
-
-File::~File() {
-  const Hdf5Guard guard;
-  datasets_.clear();
-  file_.reset();
+  copy_existing();
+  {
+    // So that no other thread is in the library, whose state the child inherits.
+    const Hdf5Guard guard;
+    helper_ = std::make_unique<HelperProcess>(
+        path, HelperProcess::Limits::for_file(path),
+        [path, sink = std::make_shared<std::unique_ptr<Hdf5Sink>>()](HelperProcess&, std::string_view m) {
+          if (!*sink) hdf5_after_fork();
+          return answer(*sink, path, m);
+        });
+  }
+  helper_->call(packed({.what = Request::What::open}, output_.temporary_path()));
 }
 
 void File::copy_existing() {
@@ -203,40 +146,27 @@ void File::copy_existing() {
   }
 }
 
-void File::attribute(const std::string& name, const std::string& value) {
-  const Hdf5Guard guard;
-  // Variable length and UTF-8: what h5py writes, and what it hands to Python as a string.
-  const Hdf5Id type(H5Tcopy(H5T_C_S1));
-  H5Tset_size(type.get(), H5T_VARIABLE);
-  H5Tset_cset(type.get(), H5T_CSET_UTF8);
-  const Hdf5Id space(H5Screate(H5S_SCALAR));
-  if (H5Aexists_by_name(file_.get(), "/", name.c_str(), H5P_DEFAULT) > 0) H5Adelete(file_.get(), name.c_str());
-  const Hdf5Id id(H5Acreate2(file_.get(), name.c_str(), type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT));
-  const char* text = value.c_str();
-  if (!id || H5Awrite(id.get(), type.get(), &text) < 0) {
-    throw failed("{}: attribute '{}' cannot be written: {}", path(), name, hdf5_reason());
-  }
-}
-
 Writer& File::dataset(const std::string& name, std::size_t dim, Element element, unsigned deflate) {
-  const Hdf5Guard guard;
   check_shape(path() + ":" + name, dim, element, std::nullopt);
   for (const auto& other : datasets_) {
     if (other->link() == name) throw misuse("{}:{}: is written twice in one file; give it another name", path(), name);
   }
-  if (!remove_link(file_.get(), name)) throw failed("{}:{}: cannot be replaced: {}", path(), name, hdf5_reason());
-  datasets_.push_back(std::make_unique<Dataset>(*this, name, dim, element, deflate));
+  if (sink_) {
+    sink_->dataset(name, dim, element, deflate);
+  } else {
+    helper_->call(packed({.what = Request::What::dataset, .element = element, .deflate = deflate, .size = dim}, name));
+  }
+  datasets_.push_back(std::make_unique<Dataset>(*this, name, datasets_.size(), dim, element));
   return *datasets_.back();
 }
 
 void File::finish() {
   if (finished_) return;
-  const Hdf5Guard guard;
-  bool written = true;
-  for (const auto& dataset : datasets_) written = dataset->close() && written;
-  written = written && H5Fflush(file_.get(), H5F_SCOPE_GLOBAL) >= 0;
-  const std::string reason = written ? "" : hdf5_reason();
-  if (!file_.reset() || !written) throw failed("{}: write error: {}", path(), reason.empty() ? hdf5_reason() : reason);
+  if (sink_) {
+    sink_->finish();
+  } else {
+    helper_->call(packed({.what = Request::What::finish}));
+  }
   output_.commit();
   finished_ = true;
 }

@@ -132,6 +132,13 @@ void confine(const HelperProcess::Limits& limits) noexcept {
 
 }  // namespace
 
+HelperProcess::Limits HelperProcess::Limits::for_file(const std::string& path) {
+  Limits limits;
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0) limits.memory += static_cast<std::uint64_t>(info.st_size);
+  return limits;
+}
+
 HelperProcess::HelperProcess(std::string blame, const Limits& limits, Service service)
     : blame_(std::move(blame)), limits_(limits) {
   std::array<int, 2> ends{-1, -1};

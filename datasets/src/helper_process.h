@@ -25,6 +25,9 @@ class HelperProcess {
   using Service = std::function<std::string(HelperProcess& self, std::string_view request)>;
 
   struct Limits {
+    /// Reading what describes the data of a file takes no more memory than the file has bytes, and a constant.
+    static Limits for_file(const std::string& path);
+
     std::chrono::milliseconds processor_time{60'000};  ///< That a single request may take.
     std::uint64_t memory = std::uint64_t{1} << 28;     ///< That the child may take, besides what the caller had.
   };

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include "fixture.h"
 #include "hdf5_fixture.h"
@@ -69,6 +70,30 @@ TEST_CASE("hdf5 refusals: damaged bytes are refused or read, never worse") {
     }
   }
   CHECK(refused > 30);
+}
+
+TEST_CASE("hdf5 refusals: nothing is left of an addition to a damaged file, and the file stays") {
+  const support::TemporaryDirectory directory;
+  const std::string path = directory.file("x.h5");
+  write_matrix(path, small_integers(50, 10), {.element = Element::u8});
+  const std::string whole = read_bytes(path);
+  std::size_t refused = 0;
+  for (std::size_t at = 8; at < whole.size(); at += 37) {
+    CAPTURE(at);
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(~damaged[at]);
+    write_bytes(path, damaged);
+    try {
+      write_matrix(path + ":more", small_integers(5, 3), {});
+    } catch (const Error& error) {
+      ++refused;
+      CHECK(std::string(error.what()).find(path) == 0);
+      CHECK((read_bytes(path) == damaged));
+    }
+    const auto entries = std::filesystem::directory_iterator(directory.path());
+    CHECK(std::distance(begin(entries), end(entries)) == 1);
+  }
+  CHECK(refused > 0);
 }
 
 TEST_CASE("hdf5 refusals: a compressed chunk that cannot be expanded") {

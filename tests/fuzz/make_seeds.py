@@ -149,11 +149,11 @@ def names():
 
 
 def search():
-    """Metric, d, nlist, n, nq, k, nprobe, cap, memory, ids, kind of values, values."""
+    """Metric, d, nlist, n, nq, k, nprobe, cap, memory, ids, mode, threads, kind of values, values."""
     seeds = Seeds("search")
     for metric in range(3):
         for kind in range(4):
-            shape = bytes((3 + 20 * kind, 4, 60, 5, 9, 2, kind & 1, *([20] if kind & 1 else []), 0, kind >> 1 & 1, kind))
+            shape = bytes((3 + 20 * kind, 4, 60, 5, 9, 2, kind & 1, *([20] if kind & 1 else []), 0, kind >> 1 & 1, metric + kind, kind, kind))
             values = b"".join(struct.pack("<f", (i * 7 % 23) / 4 - 2) for i in range(100))
             seeds.add(f"metric{metric}-values{kind}", struct.pack("<I", metric) + shape + values)
 
