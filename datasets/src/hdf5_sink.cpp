@@ -141,7 +141,13 @@ Hdf5Sink::Hdf5Sink(std::string file, const std::string& temporary, bool update) 
   const Hdf5Guard guard;
   if (update) {
     file_ = Hdf5Id(H5Fopen(temporary.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
-    if (!file_) throw corrupt("{}: cannot be read as HDF5, so nothing can be added: {}", name_, hdf5_reason());
+    if (file_) return;
+    const std::string reason = hdf5_reason();
+    // The library writes to what it opens for writing. What can be read is no damaged file.
+    if (const Hdf5Id readable(H5Fopen(temporary.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)); readable) {
+      throw failed("{}: cannot be written: {}", name_, reason);
+    }
+    throw corrupt("{}: cannot be read as HDF5, so nothing can be added: {}", name_, reason);
   } else {
     file_ = Hdf5Id(H5Fcreate(temporary.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
     if (!file_) throw failed("{}: cannot be created: {}", name_, hdf5_reason());
