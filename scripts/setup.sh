@@ -11,6 +11,7 @@ Installs what is missing, through apt (as root, or with sudo). Without a GROUP: 
   build   compiler, cmake, ninja and the libraries that ivf is built from
   test    Catch2, faiss (the reference that results are compared with), python3 for the checks
   data    npm, through which datasets/fetch.sh gets the real data sets
+  torch   LibTorch for --device and --backend torch (docs/devices.md), with a fast BLAS; large
   plot    matplotlib, for scripts/plot.py and the pictures of scripts/reproduce.sh
   lint    clang-format, clang-tidy and shellcheck, in the versions of record
   fuzz    clang with libFuzzer (scripts/fuzz.sh), valgrind (scripts/torture.sh)
@@ -19,8 +20,8 @@ Installs what is missing, through apt (as root, or with sudo). Without a GROUP: 
 END
 }
 
-# One package a line: group, package, why. `command:NAME` instead of a package's name in the fourth column means that the
-# command is what counts, wherever it came from.
+# One package a line: group, package, why. `command:NAME` in the fourth column means that the command is what counts,
+# wherever it came from, and `python:NAME` that a Python module of that name will do as well.
 packages() {
   cat <<'END'
 build  g++                      C++20 compiler                                    command:c++
@@ -42,6 +43,8 @@ test   python3                  runs the checks                                 
 data   nodejs                   runs npm                                          command:node
 data   npm                      gets the data sets' packages                      command:npm
 data   ca-certificates          secure connections to the registry
+torch  libtorch-dev             LibTorch                                          python:torch
+torch  libopenblas-openmp-dev   its BLAS: the reference BLAS takes several times as long
 plot   python3-matplotlib       draws benchmark records
 lint   clang-format-14          formatting of C++ files
 lint   clang-tidy-14            static checks of C++ files
@@ -59,11 +62,16 @@ fail() {
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
+has_python_module() {
+  python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)' "$1" 2>/dev/null
+}
+
 # Is the requirement met? A command that is there counts however it was installed.
 met() {
   local package=$1 need=$2
   case $need in
     command:*) command -v "${need#command:}" >/dev/null ;;
+    python:*) installed "$package" || has_python_module "${need#python:}" ;;
     *) installed "$package" ;;
   esac
 }
@@ -72,7 +80,7 @@ dry_run=0
 groups=()
 for argument in "$@"; do
   case $argument in
-    build | test | data | plot | lint | fuzz) groups+=("$argument") ;;
+    build | test | data | torch | plot | lint | fuzz) groups+=("$argument") ;;
     --dry-run) dry_run=1 ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; printf 'setup: unknown argument: %s\n' "$argument" >&2; exit 2 ;;
@@ -85,7 +93,7 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
   fail "this script installs Debian and Ubuntu packages, and there is no apt-get here." \
     "Install these with your system's package manager, or point CMAKE_PREFIX_PATH at them, and build with cmake:" \
     "a C++20 compiler, cmake >= 3.25, ninja, pkg-config, CLI11, fmt, HDF5 (C), nlohmann/json, zstd, xxHash;" \
-    "for the tests also Catch2 (2 or 3), faiss and python3; for the data sets npm."
+    "for the tests also Catch2 (2 or 3), faiss and python3; for the data sets npm; for devices LibTorch >= 1.13."
 fi
 
 find_missing() {
@@ -94,11 +102,12 @@ find_missing() {
   while read -r group package why; do
     [[ " ${groups[*]} " == *" $group "* ]] || continue
     need=package
-    if [[ $why == *command:* ]]; then
+    if [[ $why == *command:* || $why == *python:* ]]; then
       need=${why##* }
       why=${why%%  *}
     fi
-    if ! met "$package" "$need"; then
+    # Groups may share a package.
+    if [[ " ${missing[*]} " != *" $package "* ]] && ! met "$package" "$need"; then
       missing+=("$package")
       listing+=$(printf '  %-24s %s' "$package" "$why")$'\n'
     fi

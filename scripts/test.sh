@@ -108,6 +108,8 @@ test_all() {
 groups=(build test)
 [ $lint = 0 ] || groups+=(lint)
 ./scripts/setup.sh "${groups[@]}" </dev/null || echo "test: going on with what is there"
+# By itself: not every release packages LibTorch, and without it everything else is tested.
+./scripts/setup.sh torch </dev/null || echo "test: without LibTorch, the tests of its devices are skipped"
 
 check "directions: the rule catches breaches" 60 ./scripts/check-directions.py --self-test
 check "directions of includes and links" 60 ./scripts/check-directions.py
