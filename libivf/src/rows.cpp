@@ -1,11 +1,13 @@
 #include "rows.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
 
 #include "backends/cpu/kernels.h"
+#include "parallel.h"
 
 namespace ivf::detail {
 
@@ -84,7 +86,7 @@ void normalize_row(const float* x, std::size_t d, float* y) noexcept {
   for (std::size_t i = 0; i < d; ++i) y[i] = norm > 0 ? static_cast<float>(static_cast<double>(x[i]) / norm) : 0.0f;
 }
 
-OwnedPlanes OwnedPlanes::from(MatrixView rows) {
+OwnedPlanes OwnedPlanes::from(MatrixView rows, unsigned threads) {
   constexpr std::size_t tail = 32;  // 64 bytes that a scan may read past the end.
   OwnedPlanes planes;
   planes.rows = rows.rows;
@@ -92,12 +94,16 @@ OwnedPlanes OwnedPlanes::from(MatrixView rows) {
   std::fill_n(planes.hi.data() + rows.rows * rows.dim, tail, std::uint16_t{0});
   planes.lo = Buffer<std::uint16_t>(rows.rows * rows.dim);
   planes.norms.resize(rows.rows);
-  bool lo_is_zero = true;
-  for (std::size_t i = 0; i < rows.rows; ++i) {
-    lo_is_zero &= split_planes(rows.row(i), rows.dim, planes.hi.data() + i * rows.dim, planes.lo.data() + i * rows.dim);
-  }
+  std::atomic<bool> lo_is_zero{true};
+  parallel_for(threads, rows.rows, 64, [&](std::size_t begin, std::size_t end, unsigned) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t at = i * rows.dim;
+      if (!split_planes(rows.row(i), rows.dim, planes.hi.data() + at, planes.lo.data() + at))
+        lo_is_zero.store(false, std::memory_order_relaxed);
+    }
+    squared_norms(rows.slice(begin, end - begin), planes.norms.data() + begin);
+  });
   if (lo_is_zero) planes.lo = {};
-  squared_norms(rows, planes.norms.data());
   return planes;
 }
 

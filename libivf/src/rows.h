@@ -42,7 +42,7 @@ struct OwnedPlanes {
   std::vector<float> norms;
   std::size_t rows = 0;
 
-  static OwnedPlanes from(MatrixView rows);
+  static OwnedPlanes from(MatrixView rows, unsigned threads = 1);
   format::Planes view(std::size_t dim) const noexcept;
 };
 

@@ -70,6 +70,21 @@ std::string row_difference(const cpu::RowKernels& kernels, shapes::Kind kind, st
       cpu::rows_scalar.refine_ip(&scalar_args);
       if (std::memcmp(found, wanted, count * sizeof(float)) != 0) return "refine_ip";
     }
+    std::vector<const float*> left, right;
+    for (const std::uint64_t row : chosen) {
+      left.push_back(values.data() + row * d);
+      right.push_back(values.data() + (n - 1 - row) * d);
+    }
+    float found[n], wanted[n];
+    const cpu::PairArgs pairs{left.data(), right.data(), d, count, found};
+    cpu::PairArgs scalar_pairs = pairs;
+    scalar_pairs.values = wanted;
+    kernels.pairs_l2(&pairs);
+    cpu::rows_scalar.pairs_l2(&scalar_pairs);
+    if (std::memcmp(found, wanted, count * sizeof(float)) != 0) return "pairs_l2";
+    kernels.pairs_ip(&pairs);
+    cpu::rows_scalar.pairs_ip(&scalar_pairs);
+    if (std::memcmp(found, wanted, count * sizeof(float)) != 0) return "pairs_ip";
     chosen.push_back(random.below(n));
   }
   return "";

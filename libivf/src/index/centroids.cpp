@@ -6,15 +6,17 @@
 
 namespace ivf::detail {
 
-CentroidSet::CentroidSet(MatrixView values, bool inner_product) : owned_(OwnedPlanes::from(values)) {
-  describe(owned_.view(values.dim), values.rows, values.dim, inner_product);
+CentroidSet::CentroidSet(MatrixView values, bool inner_product, unsigned threads)
+    : owned_(OwnedPlanes::from(values, threads)) {
+  describe(owned_.view(values.dim), values.rows, values.dim, inner_product, threads);
 }
 
 CentroidSet::CentroidSet(const format::Planes& planes, std::size_t nlist, std::size_t dim, bool inner_product) {
-  describe(planes, nlist, dim, inner_product);
+  describe(planes, nlist, dim, inner_product, 1);
 }
 
-void CentroidSet::describe(const format::Planes& planes, std::size_t nlist, std::size_t dim, bool inner_product) {
+void CentroidSet::describe(const format::Planes& planes, std::size_t nlist, std::size_t dim, bool inner_product,
+                           unsigned threads) {
   offsets_ = {0, nlist};
   corpus_.dim = dim;
   corpus_.inner_product = inner_product;
@@ -26,11 +28,15 @@ void CentroidSet::describe(const format::Planes& planes, std::size_t nlist, std:
   segment.planes = planes;
   corpus_.segments = {segment};
   if (!planes.lo.empty()) {
-    std::vector<float> row(dim);
-    for (std::size_t i = 0; i < nlist; ++i) {
-      get(i, row.data());
-      residual_ = std::max(residual_, residual_bound(row.data(), 1, dim));
-    }
+    std::vector<float> largest(threads);
+    parallel_for(threads, nlist, 64, [&](std::size_t begin, std::size_t end, unsigned thread) {
+      std::vector<float> row(dim);
+      for (std::size_t i = begin; i < end; ++i) {
+        get(i, row.data());
+        largest[thread] = std::max(largest[thread], residual_bound(row.data(), 1, dim));
+      }
+    });
+    residual_ = *std::max_element(largest.begin(), largest.end());
   }
   corpus_.segments[0].residuals = {&residual_, 1};
 }

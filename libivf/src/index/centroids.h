@@ -17,7 +17,7 @@ namespace ivf::detail {
 class CentroidSet {
  public:
   /// Copies the values.
-  CentroidSet(MatrixView values, bool inner_product);
+  CentroidSet(MatrixView values, bool inner_product, unsigned threads = 1);
   /// Uses planes that the caller keeps alive.
   CentroidSet(const format::Planes& planes, std::size_t nlist, std::size_t dim, bool inner_product);
   CentroidSet(const CentroidSet&) = delete;
@@ -32,7 +32,7 @@ class CentroidSet {
   std::vector<float> values() const;
 
  private:
-  void describe(const format::Planes& planes, std::size_t nlist, std::size_t dim, bool inner_product);
+  void describe(const format::Planes& planes, std::size_t nlist, std::size_t dim, bool inner_product, unsigned threads);
 
   OwnedPlanes owned_;
   std::array<std::uint64_t, 2> offsets_{};

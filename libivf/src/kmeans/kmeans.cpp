@@ -84,7 +84,7 @@ class Lloyd {
  private:
   void assign() {
     lists_.swap(previous_);
-    const CentroidSet set(MatrixView(centroids.data(), nlist_, rows_.dim), spherical_);
+    const CentroidSet set(MatrixView(centroids.data(), nlist_, rows_.dim), spherical_, resources_.threads);
     held_.assign(set.corpus(), lists_.data(), values_.data());
   }
 

@@ -58,6 +58,15 @@ struct RefineArgs {
   float* values;  ///< Out: count
 };
 
+/// Canonical values of pairs of float32 rows.
+struct PairArgs {
+  const float* const* left;
+  const float* const* right;
+  size_t d;
+  size_t count;
+  float* values;  ///< Out: count
+};
+
 /// Conversions and canonical arithmetic. Every level gives the same bits.
 struct RowKernels {
   /// See rows.h. `split` returns whether every lo is zero.
@@ -68,6 +77,8 @@ struct RowKernels {
   void (*residual)(const float* x, size_t d, double* residual, double* norm);
   void (*refine_l2)(const RefineArgs*);
   void (*refine_ip)(const RefineArgs*);
+  void (*pairs_l2)(const PairArgs*);
+  void (*pairs_ip)(const PairArgs*);
   /// For each of `lanes` (1 .. max_tile) columns of `count` values, values[i * stride + lane], a number that at least k
   /// of them reach, close below the k-th largest. 1 <= k <= count. Not the same at every level: for thresholds only.
   void (*kth_largest)(const float* values, size_t count, size_t stride, size_t lanes, size_t k, float* bound);

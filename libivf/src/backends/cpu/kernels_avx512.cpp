@@ -95,6 +95,35 @@ __m512d accumulate(__m512d q, __m512d x, __m512d a) {
   return _mm512_fmadd_pd(t, t, a);
 }
 
+template <bool inner_product, size_t width>
+void pair_rows(const PairArgs* args, size_t first) {
+  __m512d a[width];
+  for (size_t r = 0; r < width; ++r) a[r] = _mm512_setzero_pd();
+  size_t i = 0;
+  for (; i + 8 <= args->d; i += 8) {
+    for (size_t r = 0; r < width; ++r) {
+      a[r] = accumulate<inner_product>(_mm512_cvtps_pd(_mm256_loadu_ps(args->left[first + r] + i)),
+                                       _mm512_cvtps_pd(_mm256_loadu_ps(args->right[first + r] + i)), a[r]);
+    }
+  }
+  if (i < args->d) {
+    const __mmask8 live = tail_mask(args->d - i);
+    for (size_t r = 0; r < width; ++r) {
+      a[r] = accumulate<inner_product>(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(live, args->left[first + r] + i)),
+                                       _mm512_cvtps_pd(_mm256_maskz_loadu_ps(live, args->right[first + r] + i)), a[r]);
+    }
+  }
+  for (size_t r = 0; r < width; ++r) args->values[first + r] = static_cast<float>(tree(a[r]));
+}
+
+template <bool inner_product>
+void pairs(const PairArgs* args) {
+  constexpr size_t width = 4;
+  size_t r = 0;
+  for (; r + width <= args->count; r += width) pair_rows<inner_product, width>(args, r);
+  for (; r < args->count; ++r) pair_rows<inner_product, 1>(args, r);
+}
+
 // `width` rows at a time hide the latency of one accumulator's chain of additions.
 template <bool inner_product, bool has_lo, size_t width>
 void refine_rows(const RefineArgs* args, size_t first) {
@@ -216,7 +245,8 @@ struct Avx512 {
 
 }  // namespace
 
-const RowKernels rows_avx512 = {split, join, self_dot, residual, refine<false>, refine<true>, kth_largest};
+const RowKernels rows_avx512 = {split,        join,         self_dot,    residual,   refine<false>,
+                                refine<true>, pairs<false>, pairs<true>, kth_largest};
 const ScanKernels scan_avx512 = {tile,
                                  false,
                                  prepared_bytes,

@@ -138,6 +138,27 @@ float32x4_t load_row(const uint16_t* hi, const uint16_t* lo, size_t live) {
   return joined4(load_part(hi, live), has_lo ? load_part(lo, live) : vdup_n_u16(0));
 }
 
+template <bool inner_product, size_t width>
+void pair_rows(const PairArgs* args, size_t first) {
+  Lanes a[width];
+  for (size_t r = 0; r < width; ++r) a[r] = zero_lanes();
+  for (size_t i = 0; i < args->d; i += 8) {
+    const size_t left = args->d - i;
+    for (size_t r = 0; r < width; ++r) {
+      accumulate<inner_product>(load_floats(args->left[first + r] + i, left),
+                                load_floats(args->right[first + r] + i, left), a[r]);
+    }
+  }
+  for (size_t r = 0; r < width; ++r) args->values[first + r] = static_cast<float>(tree(a[r]));
+}
+
+template <bool inner_product>
+void pairs(const PairArgs* args) {
+  size_t r = 0;
+  for (; r + 2 <= args->count; r += 2) pair_rows<inner_product, 2>(args, r);
+  for (; r < args->count; ++r) pair_rows<inner_product, 1>(args, r);
+}
+
 // `width` rows at a time hide the latency of one accumulator's chain of additions.
 template <bool inner_product, bool has_lo, size_t width>
 void refine_rows(const RefineArgs* args, size_t first) {
@@ -343,7 +364,8 @@ void maxima(const ScanArgs* args, float* largest) {
 
 }  // namespace
 
-const RowKernels rows_neon = {split, join, self_dot, residual, refine<false>, refine<true>, kth_largest};
+const RowKernels rows_neon = {split,        join,         self_dot,    residual,   refine<false>,
+                              refine<true>, pairs<false>, pairs<true>, kth_largest};
 const ScanKernels scan_neon = {tile,  false,  prepared_bytes, prepare, packed_bytes, staged_bytes,
                                stage, direct, pack,           scan,    maxima};
 

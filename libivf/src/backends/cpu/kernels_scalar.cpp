@@ -60,16 +60,30 @@ void residual(const float* x, size_t d, double* residual_sum, double* norm_sum) 
 }
 
 template <bool inner_product>
+double accumulate(float left, float right, double a) {
+  const double q = static_cast<double>(left), x = static_cast<double>(right);
+  const double t = q - x;
+  return inner_product ? fma(q, x, a) : fma(t, t, a);
+}
+
+template <bool inner_product>
+void pairs(const PairArgs* args) {
+  for (size_t r = 0; r < args->count; ++r) {
+    double a[8] = {};
+    for (size_t i = 0; i < args->d; ++i)
+      a[i % 8] = accumulate<inner_product>(args->left[r][i], args->right[r][i], a[i % 8]);
+    args->values[r] = static_cast<float>(tree(a));
+  }
+}
+
+template <bool inner_product>
 void refine(const RefineArgs* args) {
   for (size_t r = 0; r < args->count; ++r) {
     const size_t base = args->rows[r] * args->d;
     double a[8] = {};
     for (size_t i = 0; i < args->d; ++i) {
-      const double x =
-          static_cast<double>(joined(args->hi[base + i], args->lo == nullptr ? uint16_t{0} : args->lo[base + i]));
-      const double q = static_cast<double>(args->query[i]);
-      const double t = q - x;
-      a[i % 8] = inner_product ? fma(q, x, a[i % 8]) : fma(t, t, a[i % 8]);
+      const float x = joined(args->hi[base + i], args->lo == nullptr ? uint16_t{0} : args->lo[base + i]);
+      a[i % 8] = accumulate<inner_product>(args->query[i], x, a[i % 8]);
     }
     args->values[r] = static_cast<float>(tree(a));
   }
@@ -129,7 +143,8 @@ size_t scan(const ScanArgs* args) {
 
 }  // namespace
 
-const RowKernels rows_scalar = {split, join, self_dot, residual, refine<false>, refine<true>, kth_largest};
+const RowKernels rows_scalar = {split,        join,         self_dot,    residual,   refine<false>,
+                                refine<true>, pairs<false>, pairs<true>, kth_largest};
 const ScanKernels scan_scalar = {tile,  false,  prepared_bytes, prepare, packed_bytes, staged_bytes,
                                  stage, direct, pack,           scan,    maxima};
 

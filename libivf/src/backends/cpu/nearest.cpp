@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "backends/cpu/row_bounds.h"
 #include "parallel.h"
@@ -17,8 +18,8 @@ constexpr std::size_t slice_bytes = std::size_t{512} << 10;
 constexpr std::size_t packed_bytes_max = std::size_t{512} << 10;
 constexpr std::size_t block_rows_max = 512;
 constexpr std::size_t shared_bytes_max = std::size_t{64} << 20;  // Of staged centroids that all threads share.
-constexpr std::size_t chunk_rows = 64;  // Rows that a thread takes at a time.
-constexpr std::size_t opening_rows = 128;  // Centroids whose best product sets a first threshold.
+constexpr std::size_t chunk_rows = 64;                           // Rows that a thread takes at a time.
+constexpr std::size_t opening_rows = 128;                        // Centroids whose best product sets a first threshold.
 
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
@@ -36,21 +37,26 @@ Nearest::Nearest(const Kernels& kernels, const Corpus& centroids, unsigned threa
   const ScanKernels& scan = *kernels_.scan;
   direct_ = count == padded && scan.direct(planes_.hi.data(), d);
   row_bytes_ = direct_ ? d * sizeof(std::uint16_t) : scan.staged_bytes(d);
-  slice_rows_ =
-      std::clamp<std::size_t>(slice_bytes / row_bytes_ / scan_block_rows * scan_block_rows, scan_block_rows,
-                              scan_rows_max);
+  slice_rows_ = std::clamp<std::size_t>(slice_bytes / row_bytes_ / scan_block_rows * scan_block_rows, scan_block_rows,
+                                        scan_rows_max);
   half_norms_ = Buffer<float>(padded);
   block_norms_ = Buffer<float>(padded / scan_block_rows);
   block_slops_ = Buffer<float>(padded / scan_block_rows);
   std::fill_n(half_norms_.data() + count, padded - count, 0.0f);
   describe_rows(planes_.norms.data(), count, corpus_.inner_product, half_norms_.data(), block_norms_.data(),
                 block_slops_.data());
+  values_ = Buffer<float>(count * d);
+  parallel_for(threads_, count, 64, [&](std::size_t begin, std::size_t end, unsigned) {
+    kernels_.rows->join(planes_.hi.data() + begin * d, planes_.lo.empty() ? nullptr : planes_.lo.data() + begin * d,
+                        (end - begin) * d, values_.data() + begin * d);
+  });
   if (direct_ || padded * row_bytes_ > shared_bytes_max) return;
   staged_ = Buffer<char>(padded * row_bytes_);
   parallel_for(threads_, padded / scan_block_rows, 4, [&](std::size_t begin, std::size_t end, unsigned) {
     const std::size_t from = begin * scan_block_rows, to = std::min(end * scan_block_rows, count);
     // Rows past the last one are multiplied too, and their products ignored.
-    if (to == count) std::memset(staged_.data() + (padded - scan_block_rows) * row_bytes_, 0, scan_block_rows * row_bytes_);
+    if (to == count)
+      std::memset(staged_.data() + (padded - scan_block_rows) * row_bytes_, 0, scan_block_rows * row_bytes_);
     scan.stage(planes_.hi.data() + from * d, to - from, d, staged_.data() + from * row_bytes_);
   });
 }
@@ -87,7 +93,8 @@ class NearestBlock {
     if (!staged_.empty()) std::memset(staged_.data(), 0, staged_.size());
   }
 
-  void take(std::size_t row);
+  /// Rows [begin, end), at most chunk_rows.
+  void take(std::size_t begin, std::size_t end);
   /// Finds the answers of all rows taken.
   void flush();
 
@@ -112,13 +119,27 @@ class NearestBlock {
     alignas(64) float kappa[max_tile];
   };
 
+  /// Rows and centroids whose canonical scores are computed together.
+  struct Pairs {
+    std::vector<const float*> rows, centroids;
+    void clear() { rows.clear(), centroids.clear(); }
+    void add(const float* row, const float* centroid) { rows.push_back(row), centroids.push_back(centroid); }
+  };
+
+  void take(std::size_t row, std::int32_t hint, float score);
   void pack();
   void scan_slice(std::size_t first, std::size_t rows);
   void open(const ScanArgs& args, Tile& tile, Lane* lanes);
   void collect(std::size_t found, std::size_t first, Tile& tile, Lane* lanes);
   /// Computes the candidates that are still possible.
-  void settle(Lane& lane) const;
-  float score(std::size_t row, std::int32_t list) const;
+  void settle(Lane& lane);
+  /// The same of all lanes in use.
+  void settle();
+  static void consider(Lane& lane, std::int32_t list, float score) noexcept;
+  void compute_pairs(float* scores) const;
+  const float* values_of(std::int32_t list) const {
+    return centroids_.values_.data() + static_cast<std::size_t>(list) * corpus_.dim;
+  }
 
   const Nearest& centroids_;
   const Kernels& kernels_;
@@ -130,12 +151,26 @@ class NearestBlock {
   Buffer<char> packed_;
   Buffer<Lane> lanes_;
   std::size_t count_ = 0;  ///< Lanes in use.
+  Pairs pairs_;
+  std::vector<float> scores_;
   Buffer<char> staged_, scratch_;
   Buffer<float> dots_, maxima_;
   Buffer<std::uint32_t> tags_;
 };
 
-void NearestBlock::take(std::size_t row) {
+void NearestBlock::take(std::size_t begin, std::size_t end) {
+  if (rows_.hints == nullptr) {
+    for (std::size_t row = begin; row < end; ++row) take(row, -1, infinity);
+    return;
+  }
+  pairs_.clear();
+  for (std::size_t row = begin; row < end; ++row) pairs_.add(rows_.rows.row(row), values_of(rows_.hints[row]));
+  float scores[chunk_rows];
+  compute_pairs(scores);
+  for (std::size_t row = begin; row < end; ++row) take(row, rows_.hints[row], scores[row - begin]);
+}
+
+void NearestBlock::take(std::size_t row, std::int32_t hint, float score) {
   const float* x = rows_.rows.row(row);
   Lane& lane = lanes_[count_];
   RowSums own;
@@ -145,8 +180,8 @@ void NearestBlock::take(std::size_t row) {
   lane.slope = kappa(lane.norms, centroids_.rho_);
   lane.row = row;
   lane.count = 0;
-  lane.list = rows_.hints == nullptr ? -1 : rows_.hints[row];
-  lane.limit = lane.score = lane.list < 0 ? infinity : score(row, lane.list);
+  lane.list = hint;
+  lane.limit = lane.score = score;
   const std::size_t in_tile = count_ % tile_rows_;
   Tile& tile = tiles_[count_ / tile_rows_];
   tile.t[in_tile] = discard_offset(lane.norms, lane.limit, corpus_.inner_product);
@@ -171,18 +206,9 @@ void NearestBlock::flush() {
   if (count_ % tile_rows_ != 0) pack();
   for (std::size_t first = 0; first < corpus_.rows; first += centroids_.slice_rows_)
     scan_slice(first, std::min(centroids_.slice_rows_, corpus_.rows - first));
+  settle();
   for (std::size_t i = 0; i < count_; ++i) {
-    Lane& lane = lanes_[i];
-    std::size_t left = 0;
-    for (std::size_t c = 0; c < lane.count; ++c) {
-      if (!(lane.candidates[c].lower > lane.limit)) lane.candidates[left++] = lane.candidates[c];
-    }
-    lane.count = static_cast<std::uint32_t>(left);
-    if (left == 1 && lane.list < 0 && rows_.values == nullptr) {
-      lane.list = lane.candidates[0].list;  // No value is needed to name it.
-    } else {
-      settle(lane);
-    }
+    const Lane& lane = lanes_[i];
     rows_.lists[lane.row] = lane.list;
     // A zero is +0.
     if (rows_.values != nullptr) rows_.values[lane.row] = corpus_.inner_product ? 0.0f - lane.score : lane.score;
@@ -237,8 +263,7 @@ void NearestBlock::open(const ScanArgs& args, Tile& tile, Lane* lanes) {
   for (std::size_t i = 0; i < args.nq; ++i) {
     Lane& lane = lanes[i];
     if (!(lane.norms.norm < largest_norm)) continue;
-    lane.limit =
-        opening_limit(lane.norms, largest[i], static_cast<double>(norm), lane.slope, corpus_.inner_product);
+    lane.limit = opening_limit(lane.norms, largest[i], static_cast<double>(norm), lane.slope, corpus_.inner_product);
     tile.t[i] = discard_offset(lane.norms, lane.limit, corpus_.inner_product);
   }
 }
@@ -249,10 +274,9 @@ void NearestBlock::collect(std::size_t found, std::size_t first, Tile& tile, Lan
     Lane& lane = lanes[in_tile];
     const auto list = static_cast<std::int32_t>(row);
     if (list == lane.list) continue;
-    const ScoreBounds bounds =
-        score_bounds(lane.norms, dots_[i], centroids_.planes_.norms[row],
-                     static_cast<double>(centroids_.block_norms_[row / scan_block_rows]), lane.slope,
-                     corpus_.inner_product);
+    const ScoreBounds bounds = score_bounds(lane.norms, dots_[i], centroids_.planes_.norms[row],
+                                            static_cast<double>(centroids_.block_norms_[row / scan_block_rows]),
+                                            lane.slope, corpus_.inner_product);
     if (bounds.lower > lane.limit) continue;
     if (lane.count == Lane::capacity) settle(lane);
     lane.candidates[lane.count++] = {bounds.lower, list};
@@ -263,28 +287,51 @@ void NearestBlock::collect(std::size_t found, std::size_t first, Tile& tile, Lan
   }
 }
 
-void NearestBlock::settle(Lane& lane) const {
-  for (std::size_t c = 0; c < lane.count; ++c) {
-    const Candidate& candidate = lane.candidates[c];
-    if (candidate.lower > lane.limit) continue;
-    const float found = score(lane.row, candidate.list);
-    if (lane.list < 0 || found < lane.score || (found == lane.score && candidate.list < lane.list)) {
-      lane.score = found;
-      lane.list = candidate.list;
-      lane.limit = std::min(lane.limit, found);
-    }
-  }
+void NearestBlock::consider(Lane& lane, std::int32_t list, float score) noexcept {
+  if (lane.list >= 0 && (score > lane.score || (score == lane.score && list > lane.list))) return;
+  lane.score = score;
+  lane.list = list;
+  lane.limit = std::min(lane.limit, score);
+}
+
+void NearestBlock::settle(Lane& lane) {
+  pairs_.clear();
+  for (std::size_t c = 0; c < lane.count; ++c) pairs_.add(rows_.rows.row(lane.row), values_of(lane.candidates[c].list));
+  float scores[Lane::capacity];
+  compute_pairs(scores);
+  for (std::size_t c = 0; c < lane.count; ++c) consider(lane, lane.candidates[c].list, scores[c]);
   lane.count = 0;
 }
 
-float NearestBlock::score(std::size_t row, std::int32_t list) const {
-  const auto position = static_cast<std::uint64_t>(list);
-  float value = 0;
-  const RefineArgs args{rows_.rows.row(row), centroids_.planes_.hi.data(),
-                        centroids_.planes_.lo.empty() ? nullptr : centroids_.planes_.lo.data(), corpus_.dim, &position,
-                        1, &value};
-  (corpus_.inner_product ? kernels_.rows->refine_ip : kernels_.rows->refine_l2)(&args);
-  return corpus_.inner_product ? -value : value;
+void NearestBlock::settle() {
+  pairs_.clear();
+  for (std::size_t i = 0; i < count_; ++i) {
+    Lane& lane = lanes_[i];
+    std::uint32_t left = 0;
+    for (std::size_t c = 0; c < lane.count; ++c) {
+      if (!(lane.candidates[c].lower > lane.limit)) lane.candidates[left++] = lane.candidates[c];
+    }
+    lane.count = left;
+    if (left == 1 && lane.list < 0 && rows_.values == nullptr) {
+      lane.list = lane.candidates[0].list;  // No value is needed to name it.
+      lane.count = 0;
+    }
+    for (std::size_t c = 0; c < lane.count; ++c)
+      pairs_.add(rows_.rows.row(lane.row), values_of(lane.candidates[c].list));
+  }
+  scores_.resize(pairs_.rows.size());
+  compute_pairs(scores_.data());
+  const float* score = scores_.data();
+  for (std::size_t i = 0; i < count_; ++i) {
+    for (std::size_t c = 0; c < lanes_[i].count; ++c) consider(lanes_[i], lanes_[i].candidates[c].list, *score++);
+  }
+}
+
+void NearestBlock::compute_pairs(float* scores) const {
+  const PairArgs args{pairs_.rows.data(), pairs_.centroids.data(), corpus_.dim, pairs_.rows.size(), scores};
+  (corpus_.inner_product ? kernels_.rows->pairs_ip : kernels_.rows->pairs_l2)(&args);
+  if (!corpus_.inner_product) return;
+  for (std::size_t i = 0; i < pairs_.rows.size(); ++i) scores[i] = -scores[i];
 }
 
 void Nearest::find(const NearestRows& rows) const {
@@ -294,7 +341,7 @@ void Nearest::find(const NearestRows& rows) const {
   run_threads(threads, [&](unsigned, unsigned) {
     NearestBlock block(*this, rows);
     for (std::size_t begin; (begin = next.fetch_add(chunk_rows, std::memory_order_relaxed)) < n;) {
-      for (std::size_t row = begin; row < std::min(begin + chunk_rows, n); ++row) block.take(row);
+      block.take(begin, std::min(begin + chunk_rows, n));
     }
     block.flush();
   });

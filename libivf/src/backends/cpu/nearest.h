@@ -25,11 +25,11 @@ struct RowSums {
 /// Rows that look for their nearest centroid.
 struct NearestRows {
   MatrixView rows;
-  RowSums* sums = nullptr;  ///< One a row, kept from call to call; null: not kept.
-  bool sums_known = false;  ///< They hold the rows' sums; otherwise they are filled.
-  const std::int32_t* hints = nullptr;   ///< A likely answer a row; null: none.
-  std::int32_t* lists = nullptr;         ///< Out: the nearest centroid, the smallest number on a tie.
-  float* values = nullptr;               ///< Out: its canonical value; null: not wanted.
+  RowSums* sums = nullptr;              ///< One a row, kept from call to call; null: not kept.
+  bool sums_known = false;              ///< They hold the rows' sums; otherwise they are filled.
+  const std::int32_t* hints = nullptr;  ///< A likely answer a row; null: none.
+  std::int32_t* lists = nullptr;        ///< Out: the nearest centroid, the smallest number on a tie.
+  float* values = nullptr;              ///< Out: its canonical value; null: not wanted.
 };
 
 /// Centroids as the filter multiplies them, made once for all rows. Keeps references to what it is made of.
@@ -49,11 +49,12 @@ class Nearest {
   const Corpus& corpus_;
   unsigned threads_;
   const format::Planes& planes_;
-  std::size_t slice_rows_;      ///< Centroids that stay in the second-level cache while a block of rows meets them.
-  bool direct_;                 ///< They are read where they lie.
-  std::size_t row_bytes_;       ///< Of a centroid as it is multiplied.
-  Buffer<char> staged_;         ///< All centroids; empty when they are direct, or too many to keep.
+  std::size_t slice_rows_;  ///< Centroids that stay in the second-level cache while a block of rows meets them.
+  bool direct_;             ///< They are read where they lie.
+  std::size_t row_bytes_;   ///< Of a centroid as it is multiplied.
+  Buffer<char> staged_;     ///< All centroids; empty when they are direct, or too many to keep.
   Buffer<float> half_norms_, block_norms_, block_slops_;
+  Buffer<float> values_;  ///< The centroids in float32.
   double rho_;
 };
 
