@@ -84,7 +84,23 @@ std::vector<DeviceInfo> torch_devices() {
 
 Runtime::Runtime(at::Device device, std::string name)
     : device_(device), name_(std::move(name)), ledger_(&ledger_of(name_)) {
+  check_products();
   float64_ = probe_float64();
+}
+
+void Runtime::check_products() const {
+  on_device(*this, 1, [this] {
+    // TensorFloat-32 and bfloat16 round this value to 1, and lose 2^-5 in the sum.
+    constexpr double value = 1 + 0x1p-12;
+    constexpr std::int64_t n = 128;
+    const at::Tensor left = at::full({n, n}, value, options(at::kFloat)), right = at::ones({n, n}, options(at::kFloat));
+    const auto found = at::mm(left, right).select(0, 0).select(0, 0).to(at::kCPU).item<float>();
+    if (static_cast<double>(found) == static_cast<double>(n) * value) return;
+    throw Error(ErrorKind::failed,
+                fmt::format("{}: expected products of full float32 precision, found {} in place of {}; "
+                            "the results could not be proven: see what sets LibTorch to less",
+                            name_, found, static_cast<double>(n) * value));
+  });
 }
 
 std::shared_ptr<Runtime> Runtime::open(const std::string& device) {

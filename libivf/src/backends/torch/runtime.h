@@ -61,6 +61,8 @@ class Runtime {
 
  private:
   Runtime(at::Device device, std::string name);
+  /// Throws Error(failed) unless matrix products keep float32's precision, on which the bounds rely.
+  void check_products() const;
   bool probe_float64() const;
 
   at::Device device_;
