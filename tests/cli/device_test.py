@@ -61,9 +61,9 @@ class Device(IvfTest):
         self.ivf("train", "base.fvecs", "-o", name, "--nlist", NLIST, "--metric", metric, "--force", "-q", *options)
         self.ivf("add", name, "base.fvecs", "-q", *options)
 
-    def results(self, index, *options):
+    def results(self, index, *options, env=None):
         """(query, rank, id) and values of a search."""
-        text = self.ivf("search", index, "queries.fvecs", "-o", "tsv:-", "-q", *options).decode()
+        text = self.ivf("search", index, "queries.fvecs", "-o", "tsv:-", "-q", *options, env=env).decode()
         lines = [line.split("\t") for line in text.splitlines()]
         return [line[:3] for line in lines], [float(line[3]) for line in lines]
 
@@ -130,7 +130,7 @@ class Device(IvfTest):
         self.require_module()
         self.data()
         self.build("a.ivf", "l2")
-        for device in ("cuda:99", "rocm:99", "dml"):
+        for device in ("cuda:99", "rocm:99", "dml", "dml:99"):
             with self.subTest(device=device):
                 code, stdout, stderr = self.run_ivf("search", "a.ivf", "queries.fvecs", "--device", device)
                 self.assertEqual((code, stdout), (2, b""))
@@ -163,6 +163,25 @@ class Device(IvfTest):
         self.assertIn(("dml:0", "torch"), names)
         self.assertNotIn("dml", listing["unavailable"])
         self.assertIn("dml:0", self.ivf("devices", "--torch-plugin", self.plugin).decode())
+
+    def test_a_device_without_float64(self):
+        self.require_module()
+        self.data()
+        self.build("a.ivf", "l2")
+        env = {"IVF_TORCH_PLUGIN": self.plugin, "IVF_TEST_DEVICE_FLOAT64": "0"}
+        listing = json.loads(self.ivf("devices", "--json", env=env))
+        self.assertEqual([device["refines_on"] for device in listing["devices"] if device["name"] == "dml:1"], ["host"])
+        expected = self.results("a.ivf", *SEARCHES["probed"])
+        self.assert_same(self.results("a.ivf", *SEARCHES["probed"], "--device", "dml:1", env=env), expected, True)
+
+    def test_a_device_that_is_too_small(self):
+        self.require_module()
+        self.data()
+        self.build("a.ivf", "l2")
+        code, stdout, stderr = self.run_ivf("search", "a.ivf", "queries.fvecs", "--device", "dml", "--torch-plugin", self.plugin,
+                                            env={"IVF_TEST_DEVICE_MEMORY": "100000"})
+        self.assertEqual((code, stdout), (1, b""))
+        self.assertRegex(stderr.decode(), r"^ivf: error: dml:0: .*memory.*\n$")
 
     def test_environment(self):
         self.require_module()
