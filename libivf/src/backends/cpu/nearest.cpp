@@ -19,7 +19,7 @@ constexpr std::size_t packed_bytes_max = std::size_t{512} << 10;
 constexpr std::size_t block_rows_max = 512;
 constexpr std::size_t shared_bytes_max = std::size_t{64} << 20;  // Of staged centroids that all threads share.
 constexpr std::size_t chunk_rows = 64;                           // Rows that a thread takes at a time.
-constexpr std::size_t opening_rows = 128;                        // Centroids whose best product sets a first threshold.
+constexpr std::size_t opening_rows = 256;                        // Centroids whose best product sets a first threshold.
 
 std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
