@@ -30,7 +30,14 @@ std::string reason(const std::string& kind, const TorchInfo& torch) {
 DeviceListing find_devices(const std::string& torch_plugin) {
   DeviceListing listing;
   std::string problem;
-  listing.devices = list_devices(torch_plugin, &problem);
+  try {
+    listing.devices = list_devices(torch_plugin, &problem);
+  } catch (const Error& error) {  // IVF_ISA names no level of this machine.
+    problem = error.what();
+    listing.devices.resize(1);
+    listing.devices.front().name = "cpu";
+    listing.devices.front().backend = "native";
+  }
   listing.module = find_module("ivf_torch.so");
   try {
     listing.torch = torch_info();
@@ -61,7 +68,7 @@ Json devices_json(const std::vector<DeviceInfo>& devices) {
   for (const DeviceInfo& device : devices) {
     array.push_back({{"name", device.name},
                      {"backend", device.backend},
-                     {"runtime", device.detail},
+                     {"runtime", or_null(device.detail)},
                      {"description", or_null(device.description)},
                      {"total_memory_bytes", or_null(device.total_memory)},
                      {"free_memory_bytes", or_null(device.free_memory)},
