@@ -73,7 +73,8 @@ TEST_CASE("nearest: assignments equal the oracle while centroids move, whatever 
           for (std::size_t c = 0; c < nlist; c += 2)
             std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(c / 4 % n * d), d,
                         third.begin() + static_cast<std::ptrdiff_t>(c * d));
-          const std::vector<float> fewer(third.begin(), third.begin() + static_cast<std::ptrdiff_t>((nlist + 1) / 2 * d));
+          const std::vector<float> fewer(third.begin(),
+                                         third.begin() + static_cast<std::ptrdiff_t>((nlist + 1) / 2 * d));
           for (const auto& centroids : {first, second, third, third, fewer}) {
             INFO(fmt::format("{} {} n={} d={} nlist={} {}", level, shapes::name(kind), n, d, nlist,
                              metric_name(metric)));
