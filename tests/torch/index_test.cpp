@@ -176,6 +176,34 @@ TEST_CASE("searches of one index from two threads give what one thread gives") {
   });
 }
 
+TEST_CASE("two threads train, fill and search indexes of their own") {
+  shapes::Random random(49);
+  const auto rows = shapes::matrix(shapes::Kind::normal, 600, 10, random);
+  const MatrixView view(rows.data(), 600, 10);
+  const auto run = [&](const Placement& placement, Metric metric) {
+    IndexIVFFlat index(10, 9, metric);
+    index.to(placement);
+    TrainParams params;
+    params.iterations = 3;
+    params.threads = 1;
+    index.train(view, params);
+    index.add(view, params);
+    return index.search(view.slice(0, 50), params_of(6, 3));
+  };
+  const auto l2 = run({}, Metric::l2), cosine = run({}, Metric::cosine);
+  for_each_backend([&](const Tested& tested) {
+    INFO(tested.name);
+    Placement second = tested.placement;
+    if (tested.test_device) second.device = "dml:1";
+    SearchResult first_result, second_result;
+    std::thread other([&] { second_result = run(second, Metric::cosine); });
+    first_result = run(tested.placement, Metric::l2);
+    other.join();
+    CHECK(same_results(first_result, l2));
+    CHECK(same_results(second_result, cosine));
+  });
+}
+
 TEST_CASE("every backend refuses bad input in the same words, and the index stays as it was") {
   const Scene scene = large_scene(Metric::l2, 200, 4, 3, 6, 46);
   auto rows = scene.rows;

@@ -50,7 +50,17 @@ const char* const debian_1_13 =
     "  - Build settings: BLAS_INFO=generic, BUILD_TYPE=None, CXX_COMPILER=/usr/bin/c++, TORCH_VERSION=1.13.1, "
     "USE_CUDA=OFF, USE_CUDNN=OFF, USE_ROCM=OFF, \n";
 
+/// Whether this program came with LibTorch, before any test has asked for a device.
+const bool torch_at_start = read_file("/proc/self/maps").find("libtorch") != std::string::npos;
+
 }  // namespace
+
+TEST_CASE("this program does not link LibTorch, which is loaded when it is used") {
+  CHECK_FALSE(torch_at_start);
+  if (!has_torch_module()) return;
+  torch_info();
+  CHECK(read_file("/proc/self/maps").find("libtorch") != std::string::npos);
+}
 
 TEST_CASE("a LibTorch's own words tell which runtime it has") {
   const auto cuda = BuildInfo::parse(cuda_13);
