@@ -8,8 +8,9 @@
 ///
 ///   m·v + Q − E  <=  S  <=  m·v + Q + E,    E = 2(κ n + flush) + slack (L2) or κ n + flush + slack,
 ///
-/// n the largest norm of the list. The slack, 2^-19 (‖q‖² + n²) or 2^-19 ‖q‖ n, pays for the float32 arithmetic on h,
-/// v and the bounds themselves, each operation of which loses at most 2^-23 of that sum, and for h's 2^-20.
+/// n the largest norm of the list. The slack, 2^-15 (‖q‖² + n²) or 2^-15 ‖q‖ n, pays for the float32 arithmetic on h,
+/// v and the bounds themselves, each operation of which loses at most 2^-22 of that sum, for h's 2^-20, and for the
+/// lowest 6 bits of v, in which a survivor keeps its place: 2^-17 of |v|, and |v| <= ‖q‖ n + n²/2 <= ‖q‖² + n².
 ///
 /// κ is that of the CPU (cpu/bounds.h) but for γ: matrix units add several products at once and truncate, after
 /// aligning them to the largest. A step of b products and the sum so far loses at most (b + 2) units in the last place
@@ -51,7 +52,7 @@ __device__ inline float score_error(const QueryInfo& q, float residual, float no
   if (!(q.norm < largest_norm)) return NAN;
   const double n = norm;
   const double error = (q.slope + q.slope_residual * static_cast<double>(residual)) * n + q.flush;
-  const double wide = inner_product ? error + q.norm * n * 0x1p-19 : 2 * error + (q.square + n * n) * 0x1p-19;
+  const double wide = inner_product ? error + q.norm * n * 0x1p-15 : 2 * error + (q.square + n * n) * 0x1p-15;
   // The smallest denormal covers bounds that round among the denormals.
   return __double2float_ru(wide * (1 + 0x1p-20) + 0x1p-140);
 }

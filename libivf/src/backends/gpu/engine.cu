@@ -256,6 +256,8 @@ struct Engine::Impl {
     if (next != nullptr) {
       finish.plan = true;
       finish.next = next->plan();
+      // Only max_codes depends on the order of the lists.
+      finish.as_set = next->max_codes == no_limit;
     }
     if (s.matrix) {
       if (scan.nprobe != 0 && !scan.planned) launch_plan(scan.plan(), stream);

@@ -10,6 +10,8 @@ extern __shared__ __align__(16) char dynamic_memory[];
 // With many queries a warp ends one, if k is at most this.
 constexpr unsigned many_k = 128;
 constexpr unsigned teams_of_many = 4;
+// Rows that are re-computed together by brute force.
+constexpr unsigned rest_capacity = 2048;
 
 /// Where a team's shared memory begins.
 template <class Group>
@@ -232,7 +234,7 @@ void launch_for(unsigned k, bool many, Launch launch, Many of_many, Few of_few, 
 
 unsigned finish_capacity(unsigned k, bool many_queries) {
   unsigned capacity = many_queries && k <= many_k ? 128 : 512;
-  while (capacity < 2 * k) capacity *= 2;
+  while (capacity < (k <= many_k ? 4 : 2) * k) capacity *= 2;
   return capacity;
 }
 
@@ -255,9 +257,11 @@ void launch_finish(const FinishArgs& args, bool many_queries, Stream stream) {
     check_launch("finish");
     if (warps > 1) return;
     const auto rest = finish_rest<32>;
+    FinishArgs of_rest = args;
+    of_rest.capacity = rest_capacity;
     const unsigned blocks = args.nq > 128 ? 128 : args.nq;
-    allow_shared(rest, shared_bytes(args));
-    rest<<<blocks, 32 * warp_lanes, shared_bytes(args), stream>>>(args);
+    allow_shared(rest, shared_bytes(of_rest));
+    rest<<<blocks, 32 * warp_lanes, shared_bytes(of_rest), stream>>>(of_rest);
     check_launch("finish_rest");
   };
   launch_for(args.k, many_queries, launch, finish<1, teams_of_many, 16>, finish<16, 1, 1>, finish<16, 1, 4>,

@@ -312,6 +312,40 @@ __device__ void write_results(const FinishArgs& a, std::uint32_t q, const Finish
   if (Group::rank() < warp_lanes) plan_query(a.next, q);
 }
 
+/// For a set: of the survivors, described by lower bound (key) and upper bound and row (id), sorts the best k to the
+/// front and gives them their ids; returns how many had to be re-computed.
+///
+/// A row whose upper bound lies below the (k + 1)-th smallest lower bound has fewer than k rows that can be better: it
+/// belongs to the set. Those in front that are certain stay in the order of their lower bounds.
+template <class Group>
+__device__ unsigned refine_doubtful(const FinishArgs& a, const FinishShared& s, unsigned kept) {
+  sort<Group>({s.keys, s.ids}, kept);
+  const float outside = kept > a.k ? unordered(s.keys[a.k]) : INFINITY;
+  unsigned certain = min(kept, a.k);
+  for (unsigned first = 0; kept > a.k && first < a.k; first += warp_lanes) {
+    const unsigned i = first + threadIdx.x % warp_lanes;
+    const auto upper = static_cast<unsigned>(static_cast<std::uint64_t>(s.ids[min(i, a.k)]) >> 32);
+    const unsigned doubts = ballot(i < a.k && !(__uint_as_float(upper) < outside));
+    if (doubts == 0) continue;
+    certain = first + __ffs(static_cast<int>(doubts)) - 1;
+    break;
+  }
+  Group::sync();
+  for (unsigned i = Group::rank(); i < kept; i += Group::threads) {
+    const auto row = static_cast<std::uint32_t>(s.ids[i]);
+    s.rows[i] = row;
+    if (i >= certain) continue;
+    s.ids[i] = a.corpus.ids[row];
+    s.keys[i] = i;  // Before all scores.
+  }
+  Group::sync();
+  if (certain == kept) return 0;
+  refine<Group>(a, s, certain, kept - certain);
+  Group::sync();
+  sort<Group>({s.keys, s.ids}, kept);
+  return kept - certain;
+}
+
 /// Ends query q, whose vector and segments are in shared memory. Returns false, and nothing is written, when its
 /// survivors do not fit.
 template <class Group, int slots>
@@ -322,20 +356,29 @@ __device__ bool finish_query(const FinishArgs& a, std::uint32_t q, const FinishS
   const float limit = find_limit<Group, slots>(a, q, n, x);
   if (Group::rank() == 0) x.found = 0;
   Group::sync();
-  keep_within<Group>(a, q, s, n, limit, x, [&](float, float, std::uint32_t row) {
+  keep_within<Group>(a, q, s, n, limit, x, [&](float lower, float upper, std::uint32_t row) {
     // Places without a row have infinite bounds, which are within an infinite limit only.
     if (limit == INFINITY && a.corpus.ids[row] == -1) return;
     const unsigned place = atomicAdd(&x.found, 1u);
-    if (place < a.capacity) s.rows[place] = row;
+    if (place >= a.capacity) return;
+    s.rows[place] = row;
+    if (!a.as_set) return;
+    const bool known = upper == upper;
+    s.keys[place] = ordered((known ? lower : -INFINITY) + 0.0f);
+    s.ids[place] =
+        static_cast<std::int64_t>(static_cast<std::uint64_t>(__float_as_uint(known ? upper : INFINITY)) << 32 | row);
   });
   Group::sync();
-  const unsigned kept = x.found;
+  unsigned kept = x.found;
   if (kept > a.capacity) return false;
-  refine<Group>(a, s, 0, kept);
-  Group::sync();
-  sort<Group>({s.keys, s.ids}, kept);
+  const unsigned refined = a.as_set ? refine_doubtful<Group>(a, s, kept) : kept;
+  if (!a.as_set) {
+    refine<Group>(a, s, 0, kept);
+    Group::sync();
+    sort<Group>({s.keys, s.ids}, kept);
+  }
   if (Group::rank() == 0 && a.counters != nullptr) {
-    atomicAdd(&a.counters->refined, static_cast<unsigned long long>(kept));
+    atomicAdd(&a.counters->refined, static_cast<unsigned long long>(refined));
     atomicAdd(&a.counters->candidates, static_cast<unsigned long long>(n));
   }
   write_results<Group>(a, q, s, kept);

@@ -53,6 +53,7 @@ __device__ inline void multiply(float (&sum)[4], const RowOperand& a, const Quer
 __device__ inline void copy_16(void* shared, const void* global) {
   *static_cast<uint4*>(shared) = *static_cast<const uint4*>(global);
 }
+__device__ inline void clear_16(void* shared) { *static_cast<uint4*>(shared) = uint4{0, 0, 0, 0}; }
 __device__ inline void commit_copies() {}
 template <int pending>
 __device__ inline void wait_copies() {}
@@ -109,6 +110,8 @@ __device__ inline void multiply(float (&sum)[4], const RowOperand& a, const Quer
 __device__ inline void copy_16(void* shared, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
 }
+/// Zeros, in the order of the copies.
+__device__ inline void clear_16(void* shared) { *static_cast<uint4*>(shared) = uint4{0, 0, 0, 0}; }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int pending>
 __device__ inline void wait_copies() {

@@ -81,10 +81,11 @@ Schedule schedule(const Work& work, SearchMode mode, const Tuning& tuning, const
     begin = end;
     end = std::min(end * growth, everything);
   }
-  // What a round adds is about k times its growth, where rows come in no order; twice that, and what was kept.
+  // What a round adds is about k times its growth, where rows come in no order; much more is rare, and what was kept
+  // comes on top.
   if (s.rounds.count > 1)
     s.candidate_capacity =
-        static_cast<std::uint32_t>(round_up(std::max<std::uint64_t>(1024, work.k * (2 * growth + 4)), 32));
+        static_cast<std::uint32_t>(round_up(std::max<std::uint64_t>(1024, work.k * (4 * growth + 4)), 32));
   if (work.nprobe != 0) {
     std::uint64_t most = 0;
     for (unsigned round = 0; round < s.rounds.count; ++round) {

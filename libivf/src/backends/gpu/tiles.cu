@@ -35,19 +35,21 @@ struct Shape {
   static constexpr int stage_queries_bytes = queries / 8 * chunk_bytes;
 };
 
-// Survivors that a warp gathers before it appends them.
-constexpr unsigned gathered_most = 128;
+// Survivors that a lane gathers before its warp appends them, and those that it may find until it looks again.
+constexpr unsigned gathered_most = 5;
+constexpr unsigned found_most = 8;
 struct Gathered {
-  float values[gathered_most];
-  std::uint32_t codes[gathered_most];  ///< Row of the item's slice, and query of the tile in the lowest 8 bits.
+  float values[gathered_most + found_most][warp_lanes];         ///< With the place in the tile in the lowest bits.
+  std::uint16_t tiles[gathered_most + found_most][warp_lanes];  ///< Number of the tile in the item.
 };
+constexpr unsigned place_bits = 6;
 
 template <class S>
-std::size_t tile_bytes(unsigned steps, bool resident) {
+std::size_t tile_bytes(unsigned steps, bool resident, bool all_scores) {
   std::size_t bytes =
       static_cast<std::size_t>(S::stages) * (S::stage_rows_bytes + (resident ? 0 : S::stage_queries_bytes));
   if (resident) bytes += static_cast<std::size_t>(S::queries / 8) * steps * block_bytes;
-  return bytes + S::queries * sizeof(Lane) + S::query_warps * S::row_warps * sizeof(Gathered);
+  return bytes + S::queries * sizeof(Lane) + (all_scores ? 0 : S::query_warps * S::row_warps * sizeof(Gathered));
 }
 
 __device__ inline Pair pair_of(const TileArgs& a, std::uint32_t index) {
@@ -88,11 +90,14 @@ __device__ inline void copy_queries(const TileArgs& a, const Lane* lanes, unsign
   if (unit >= count * 2) return;
 #pragma unroll 4
   for (unsigned query = threadIdx.x / units; query < S::queries; query += S::threads / units) {
-    // Lanes without a query multiply the first one: their products are never looked at.
-    const std::uint32_t from = lanes[query].query == no_query ? 0 : lanes[query].query;
+    const std::uint32_t from = lanes[query].query;
     const unsigned r = query % 8;
-    copy_16(to + query / 8 * stride + unit / 2 * block_bytes + r * 32 + (((unit & 1) ^ (r >> 2)) << 4),
-            a.queries + (static_cast<std::size_t>(from) * a.corpus.steps + first_step) * step_dims + unit * 8);
+    char* place = to + query / 8 * stride + unit / 2 * block_bytes + r * 32 + (((unit & 1) ^ (r >> 2)) << 4);
+    if (from == no_query) {
+      clear_16(place);
+    } else {
+      copy_16(place, a.queries + (static_cast<std::size_t>(from) * a.corpus.steps + first_step) * step_dims + unit * 8);
+    }
   }
 }
 
@@ -104,9 +109,8 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
   const unsigned stage_bytes = S::stage_rows_bytes + (resident ? 0 : S::stage_queries_bytes);
   char* stages = dynamic_memory;
   char* queries = stages + S::stages * stage_bytes;
-  Gathered& gathered =
-      reinterpret_cast<Gathered*>(queries + (resident ? S::queries / 8 * steps * block_bytes : 0))[warp];
-  Lane* lanes = reinterpret_cast<Lane*>(&gathered - warp + S::query_warps * S::row_warps);
+  Lane* lanes = reinterpret_cast<Lane*>(queries + (resident ? S::queries / 8 * steps * block_bytes : 0));
+  Gathered& gathered = reinterpret_cast<Gathered*>(lanes + S::queries)[warp];
   const std::uint32_t tiles_of_slice = (a.nq + S::queries - 1) / S::queries;
   const std::uint32_t items =
       a.items != nullptr ? *a.item_count : tiles_of_slice * ((a.last - a.first + a.slice_rows - 1) / a.slice_rows);
@@ -183,28 +187,51 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
     }
     float sums[S::row_blocks][S::query_blocks][4];
     float halves[S::row_blocks][2];
-    unsigned have = 0;  // Survivors gathered by the warp.
-
+    // Each lane gathers its own survivors, so that finding one takes no branch and no word from the others.
+    float* const gathered_values = &gathered.values[0][lane];
+    unsigned gathered_end = 0;  // Counts values of all lanes.
+    unsigned marked = 0;        // Of them, those whose tile was noted.
+    const auto gathered_count = [&] { return gathered_end / warp_lanes; };
+    const auto mark = [&](unsigned tile) {
+      const unsigned count = gathered_count();
+      for (; marked < count; ++marked) gathered.tiles[marked][lane] = static_cast<std::uint16_t>(tile);
+    };
     const auto append = [&] {
-      sync_warp();
-      for (unsigned i = lane; i < have; i += warp_lanes) {
-        const Lane& l = lanes[gathered.codes[i] & 0xffu];
-        const std::uint32_t row = first + (gathered.codes[i] >> 8);
-        if (row < l.begin || row >= l.end) continue;
-        const float middle = fmaf(scale, gathered.values[i], l.offset);
-        const std::uint32_t place = atomicAdd(a.candidates.counts + l.query, 1u);
-        if (place >= a.candidates.capacity) continue;
-        const std::size_t to = static_cast<std::size_t>(l.query) * a.candidates.capacity + place;
-        const float lower = middle - l.error, upper = middle + l.error;
-        const bool known = upper == upper;
-        a.candidates.bounds[to] = {known ? lower : -INFINITY, known ? upper : INFINITY};
-        a.candidates.rows[to] = list_begin + row;
+      const unsigned count = gathered_count(), most = warp_max(count);
+      constexpr unsigned together = 4;  // On their way at a time.
+      for (unsigned done = 0; done < most; done += together) {
+        float value[together];
+        std::uint32_t row[together], place[together];
+        const Lane* of[together];
+#pragma unroll
+        for (unsigned t = 0; t < together; ++t) {
+          const unsigned at = min(done + t, gathered_most + found_most - 1);
+          value[t] = gathered.values[at][lane];
+          const unsigned code = __float_as_uint(value[t]) & ((1u << place_bits) - 1);
+          const unsigned i = code % 4, n = code / 4 % S::query_blocks, m = code / 4 / S::query_blocks;
+          row[t] =
+              first + gathered.tiles[at][lane] * S::rows + (row_warp * S::row_blocks + m) * 16 + i / 2 * 8 + lane / 4;
+          of[t] = lanes + ((query_warp * S::query_blocks + n) * 8 + lane % 4 * 2 + i % 2);
+          place[t] = a.candidates.capacity;
+          if (done + t < count && row[t] >= of[t]->begin && row[t] < of[t]->end)
+            place[t] = atomicAdd(a.candidates.counts + of[t]->query, 1u);
+        }
+#pragma unroll
+        for (unsigned t = 0; t < together; ++t) {
+          if (place[t] >= a.candidates.capacity) continue;
+          const std::size_t to = static_cast<std::size_t>(of[t]->query) * a.candidates.capacity + place[t];
+          const float middle = fmaf(scale, value[t], of[t]->offset);
+          const float lower = middle - of[t]->error, upper = middle + of[t]->error;
+          const bool known = upper == upper;
+          a.candidates.bounds[to] = {known ? lower : -INFINITY, known ? upper : INFINITY};
+          a.candidates.rows[to] = list_begin + row[t];
+        }
       }
-      have = 0;
-      sync_warp();
+      gathered_end = 0;
+      marked = 0;
     };
 
-    unsigned chunk = 0, slot = 0;
+    unsigned chunk = 0, slot = 0, tile = 0;
     std::uint32_t row_of_tile = first;
     for (unsigned number = 0; number < total; ++number) {
       wait_copies<S::stages - 2>();
@@ -279,46 +306,31 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
           }
         }
       } else {
-        // Survivors are counted first, so that each lane knows where its own go: no branch is taken for one of them.
-        unsigned mine = 0;
+        static_assert(S::row_blocks * S::query_blocks * 4 <= 1 << place_bits);
+        constexpr int together = S::query_blocks < 2 ? 1 : 2;
+        static_assert(together * 4 <= found_most);
 #pragma unroll
         for (int m = 0; m < S::row_blocks; ++m) {
 #pragma unroll
           for (int n = 0; n < S::query_blocks; ++n) {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-              sums[m][n][i] -= halves[m][i / 2];
-              mine += !(sums[m][n][i] < thresholds[n][i % 2]);  // NaN passes.
-            }
-          }
-        }
-        if (ballot(mine != 0) == 0) continue;
-        const unsigned before = warp_prefix(mine);
-        const unsigned found = shuffle(before, warp_lanes - 1);
-        if (have + found > gathered_most) append();
-        const unsigned code = (tile_row - first + lane / 4) << 8 | (query_warp * S::query_blocks * 8 + lane % 4 * 2);
-        // Once, unless there are more than fit at a time.
-        for (unsigned done = 0; done < found; done += gathered_most) {
-          unsigned place = have + before - mine - done;
-#pragma unroll
-          for (int m = 0; m < S::row_blocks; ++m) {
-#pragma unroll
-            for (int n = 0; n < S::query_blocks; ++n) {
-#pragma unroll
-              for (int i = 0; i < 4; ++i) {
-                if (sums[m][n][i] < thresholds[n][i % 2]) continue;
-                if (place < gathered_most) {
-                  gathered.values[place] = sums[m][n][i];
-                  gathered.codes[place] = code + ((m * 16 + i / 2 * 8) << 8) + n * 8 + i % 2;
-                }
-                ++place;
+              const float v = sums[m][n][i] - halves[m][i / 2];
+              if (!(v < thresholds[n][i % 2])) {  // NaN passes.
+                gathered_values[gathered_end] = __uint_as_float((__float_as_uint(v) & ~((1u << place_bits) - 1)) |
+                                                                ((m * S::query_blocks + n) * 4 + i));
+                gathered_end += warp_lanes;
               }
             }
+            if ((n + 1) % together == 0 && ballot(gathered_count() > gathered_most) != 0) {
+              mark(tile);
+              append();
+            }
           }
-          have = min(have + found - done, gathered_most);
-          if (found > gathered_most) append();
         }
+        mark(tile);
       }
+      ++tile;
     }
     if constexpr (!all_scores) append();
     wait_copies<0>();
@@ -326,23 +338,23 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
   }
 }
 
-using Shape256 = Shape<4, 4, 8, 1, 3, 1>;
-using Shape128 = Shape<4, 4, 4, 1, 3, 2>;
-using Shape64 = Shape<4, 2, 2, 2, 3, 3>;
-using Shape32 = Shape<4, 1, 1, 4, 3, 3>;
+using Shape256 = Shape<4, 2, 8, 2, 3, 1>;
+using Shape128 = Shape<4, 2, 4, 2, 3, 2>;
+using Shape64 = Shape<4, 2, 2, 2, 2, 4>;
+using Shape32 = Shape<4, 1, 1, 4, 3, 4>;
 using Shape16 = Shape<2, 1, 1, 4, 3, 4>;
 using Shape8 = Shape<1, 1, 1, 4, 3, 4>;
 
 template <class S>
 bool fits(unsigned steps, std::size_t shared_limit) {
-  return tile_bytes<S>(steps, true) <= shared_limit || tile_bytes<S>(steps, false) <= shared_limit;
+  return tile_bytes<S>(steps, true, false) <= shared_limit || tile_bytes<S>(steps, false, false) <= shared_limit;
 }
 
 template <class S>
 void launch_shape(const TileArgs& args, Stream stream) {
   // The queries stay where they fit, and are copied with every chunk of the rows where they do not.
-  const bool resident = tile_bytes<S>(args.corpus.steps, true) <= args.shared_limit;
-  const std::size_t bytes = tile_bytes<S>(args.corpus.steps, resident);
+  const bool resident = tile_bytes<S>(args.corpus.steps, true, false) <= args.shared_limit;
+  const std::size_t bytes = tile_bytes<S>(args.corpus.steps, resident, args.scores != nullptr);
   const auto launch = [&](auto kernel) {
     check_status(IVF_GPU(FuncSetAttribute)(reinterpret_cast<const void*>(kernel),
                                            IVF_GPU(FuncAttributeMaxDynamicSharedMemorySize), static_cast<int>(bytes)),
