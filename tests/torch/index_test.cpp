@@ -61,7 +61,7 @@ TEST_CASE("every backend trains and fills an index to the same bytes") {
                       {shapes::Kind::duplicates, 300, 5, 12, Metric::cosine, KMeansInit::plus_plus},
                       {shapes::Kind::offset, 400, 16, 8, Metric::l2, KMeansInit::random},
                       {shapes::Kind::huge, 120, 3, 4, Metric::l2, KMeansInit::random},
-                      {shapes::Kind::tiny, 120, 3, 4, Metric::l2, KMeansInit::plus_plus}};
+                      {shapes::Kind::tiny, 50, 3, 4, Metric::l2, KMeansInit::plus_plus}};
   const TemporaryDirectory directory;
   shapes::Random random(41);
   for (const Data& data : all) {
@@ -70,7 +70,7 @@ TEST_CASE("every backend trains and fills an index to the same bytes") {
     const std::string native = written({}, data.metric, view, data.nlist, data.init, 0, directory.file("native"));
     for_each_backend([&](const Tested& tested) {
       for (const DeviceType dtype : all_dtypes) {
-        const std::uint64_t memory = dtype == DeviceType::float16 ? 0 : data.n < 200 ? 1 : 200000;
+        const std::uint64_t memory = dtype == DeviceType::float16 ? 0 : data.n < 100 ? 1 : 200000;
         INFO(tested.name << " " << shapes::name(data.kind) << " dtype " << static_cast<int>(dtype) << " memory "
                          << memory);
         const Placement placement = tested.with(dtype);
