@@ -32,6 +32,8 @@ struct Placement {
   /// A shared library that brings LibTorch a device of its own (PrivateUse1), for dml. Empty: that of the environment
   /// variable IVF_TORCH_PLUGIN, if it is set. Opening it runs its code.
   std::string torch_plugin;
+
+  bool operator==(const Placement&) const = default;
 };
 
 /// A device's name taken apart: "cuda:1" is {cuda, 1}.

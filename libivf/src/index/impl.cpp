@@ -231,6 +231,11 @@ void IndexImpl::use_segments(std::vector<Held> held) {
 }
 
 void IndexImpl::to(const Placement& placement) {
+  if (backend_ != nullptr && placement == placement_) {  // Only what was added since is missing there.
+    placed_rows();
+    if (centroids_ != nullptr) placed_centroids();
+    return;
+  }
   auto backend = detail::open_backend(placement);
   auto residency = std::make_unique<Residency>();
   residency->rows = backend->load(corpus_);

@@ -30,8 +30,11 @@ std::vector<std::vector<std::int64_t>> passing_rows(const DeviceCorpus& corpus, 
   for_scores(corpus, batch, memory, stats, [&](const Candidates& part) {
     const at::Tensor keep = at::logical_and(part.scores <= most, part.scores < std::numeric_limits<double>::infinity());
     const at::Tensor places = at::nonzero(keep).to(at::kCPU).contiguous();  // LibTorch may give it column by column.
-    const at::Tensor positions = part.positions.defined() ? at::masked_select(part.positions, keep).to(at::kCPU)
-                                                          : places.select(1, 1).add(part.first).contiguous();
+    at::Tensor positions = places.select(1, 1) + part.first;
+    if (part.starts.defined()) {
+      const at::Tensor lane = at::arange(group_rows, part.starts.options());
+      positions = at::masked_select((part.starts.unsqueeze(2) + lane).view_as(keep), keep).to(at::kCPU);
+    }
     stats.host_syncs += corpus.runtime().on_host() ? 0 : 2;
     const auto* where = places.data_ptr<std::int64_t>();
     const auto* rows = positions.data_ptr<std::int64_t>();

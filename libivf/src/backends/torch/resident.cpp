@@ -38,7 +38,7 @@ double scale_for(DeviceType dtype, double largest) noexcept {
 DeviceCorpus::DeviceCorpus(std::shared_ptr<const Runtime> runtime, const Corpus& corpus, DeviceType dtype)
     : runtime_(std::move(runtime)), host_(corpus), dtype_(dtype) {
   const std::uint64_t value_bytes = dtype == DeviceType::float32 ? 4 : 2;
-  bytes_ = host_.count() * (host_.dim() * value_bytes + sizeof(float) + sizeof(idx_t)) +
+  bytes_ = (host_.count() + group_rows) * (host_.dim() * value_bytes + sizeof(float) + sizeof(idx_t)) +
            host_.offsets().size() * sizeof(std::int64_t);
 }
 
@@ -79,12 +79,14 @@ void DeviceCorpus::fill() {
   rounding_ = rounding_of(dtype_, scale_, stride);
 
   ids_ = runtime_->upload(ids);
-  bias_ = inner_product() ? at::zeros({n}, runtime_->options(at::kFloat)) : runtime_->upload(norms);
+  bias_ = at::zeros({n + group_rows - 1}, runtime_->options(at::kFloat));
+  if (!inner_product()) bias_.narrow(0, 0, n).copy_(norms, /*non_blocking=*/true);
   const std::vector<std::int64_t> offsets(host_.offsets().begin(), host_.offsets().end());
   offsets_ = runtime_->upload(offsets.data(), offsets.size(), at::kLong);
   sizes_ = offsets_.narrow(0, 1, nlist()) - offsets_.narrow(0, 0, nlist());
 
-  rows_ = at::empty({n, dim()}, runtime_->options(scalar_type(dtype_)));
+  rows_ = at::empty({n + group_rows - 1, dim()}, runtime_->options(scalar_type(dtype_)));
+  rows_.narrow(0, n, group_rows - 1).zero_();
   const auto piece = static_cast<std::int64_t>(std::max<std::size_t>(1, staging_bytes / (stride * sizeof(float))));
   for (std::int64_t first = 0; first < n; first += piece) {
     const std::int64_t rows = std::min(piece, n - first);
@@ -112,6 +114,15 @@ at::Tensor DeviceCorpus::slice(std::int64_t first, std::int64_t n) const { retur
 
 at::Tensor DeviceCorpus::gather(const at::Tensor& positions) const {
   return restored(rows_.index_select(0, positions));
+}
+
+at::Tensor DeviceCorpus::gather_groups(const at::Tensor& starts) const {
+  const at::Tensor windows = rows_.as_strided({count(), group_rows * dim()}, {dim(), 1});
+  return restored(windows.index_select(0, starts)).view({-1, dim()});
+}
+
+at::Tensor DeviceCorpus::gather_bias(const at::Tensor& starts) const {
+  return bias_.as_strided({count(), group_rows}, {1, 1}).index_select(0, starts);
 }
 
 }  // namespace ivf::detail::torch_backend

@@ -11,6 +11,10 @@
 
 namespace ivf::detail::torch_backend {
 
+/// Rows that follow each other are brought together, this many at a time, which moves more bytes a second than single
+/// rows do. A first selection looks at the best score of each such group only.
+inline constexpr std::int64_t group_rows = 8;
+
 class DeviceCorpus final : public Resident {
  public:
   /// Throws Error(failed), before anything is allocated, when the device has no room.
@@ -29,8 +33,8 @@ class DeviceCorpus final : public Resident {
   Rounding rounding() const noexcept { return rounding_; }
   double largest_norm() const noexcept { return largest_norm_; }  ///< At least ‖x‖ of every row.
 
-  /// count(): ‖x‖² (L2) or 0 (inner product), what a score adds to its product.
-  const at::Tensor& bias() const noexcept { return bias_; }
+  /// ‖x‖² (L2) or 0 (inner product) of rows [first, first + n): what a score adds to its product.
+  at::Tensor bias(std::int64_t first, std::int64_t n) const { return bias_.narrow(0, first, n); }
   const at::Tensor& ids() const noexcept { return ids_; }
   const at::Tensor& offsets() const noexcept { return offsets_; }  ///< nlist + 1
   const at::Tensor& sizes() const noexcept { return sizes_; }      ///< nlist: rows of each list.
@@ -38,6 +42,10 @@ class DeviceCorpus final : public Resident {
   at::Tensor slice(std::int64_t first, std::int64_t n) const;
   /// Rows at any positions (one dimension) in float32.
   at::Tensor gather(const at::Tensor& positions) const;
+  /// The rows of groups that start at any positions (g), g * group_rows x d. Behind the last row lie zeros.
+  at::Tensor gather_groups(const at::Tensor& starts) const;
+  /// What bias() has for them: g x group_rows.
+  at::Tensor gather_bias(const at::Tensor& starts) const;
 
  private:
   DeviceCorpus(std::shared_ptr<const Runtime> runtime, const Corpus& corpus, DeviceType dtype);
@@ -51,7 +59,8 @@ class DeviceCorpus final : public Resident {
   Rounding rounding_;
   double largest_norm_ = 0;
   std::uint64_t bytes_ = 0;
-  at::Tensor rows_, bias_, ids_, offsets_, sizes_;
+  at::Tensor rows_, bias_;  ///< With group_rows - 1 more, zeros, behind the last row.
+  at::Tensor ids_, offsets_, sizes_;
 };
 
 }  // namespace ivf::detail::torch_backend

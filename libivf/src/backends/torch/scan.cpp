@@ -7,14 +7,6 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-std::int64_t round_up(std::int64_t n, std::int64_t step) noexcept { return (n + step - 1) / step * step; }
-
-/// Positions of chosen columns of `all`.
-at::Tensor positions_at(const Candidates& all, const at::Tensor& columns) {
-  if (all.positions.defined()) return all.positions.gather(1, columns);
-  return all.first == 0 ? columns : columns + all.first;
-}
-
 /// The best of both.
 Candidates merge(const Candidates& a, const Candidates& b, std::int64_t width) {
   return select({at::cat({a.scores, b.scores}, 1), at::cat({a.positions, b.positions}, 1)}, width);
@@ -22,33 +14,31 @@ Candidates merge(const Candidates& a, const Candidates& b, std::int64_t width) {
 
 /// Scores of rows [first, first + n) of the corpus for every query.
 Candidates scan_slice(const DeviceCorpus& corpus, const Batch& batch, std::int64_t first, std::int64_t n) {
-  at::Tensor scores =
-      at::addmm(corpus.bias().narrow(0, first, n), batch.queries, corpus.slice(first, n).t(), /*beta=*/1,
-                /*alpha=*/corpus.inner_product() ? -1 : -2);
+  at::Tensor scores = at::addmm(corpus.bias(first, n), batch.queries, corpus.slice(first, n).t(), /*beta=*/1,
+                                /*alpha=*/corpus.inner_product() ? -1 : -2);
   if (batch.wild) make_finite(scores);
-  return {scores, {}, first};
+  return {scores, {}, {}, first};
 }
 
-/// Scores of candidates [first, first + n) of every query: rows count over its lists in probe order.
+/// Scores of groups [first, first + n) of every query: they count over its lists in probe order.
 Candidates scan_columns(const DeviceCorpus& corpus, const Batch& batch, std::int64_t first, std::int64_t n) {
-  const auto& [starts, sizes, ends] = batch.probed;
-  const std::int64_t count = batch.count(), nprobe = batch.nprobe();
+  const auto& [list_starts, sizes, groups, ends] = batch.probed;
   const at::Tensor column = at::arange(first, first + n, corpus.runtime().options(at::kLong));
-  // The list that a column falls into, and from there its row.
-  const at::Tensor rank =
-      at::searchsorted(ends, column.expand({count, n}).contiguous(), /*out_int32=*/false, /*right=*/true)
-          .clamp_max_(nprobe - 1);
-  const at::Tensor shift = starts - (ends - sizes);
-  const at::Tensor none = column.unsqueeze(0) >= ends.narrow(1, nprobe - 1, 1);
-  const at::Tensor positions = (shift.gather(1, rank) + column).masked_fill_(none, 0);
-  return {gathered_scores(corpus, batch.queries, positions, none, batch.wild), positions};
+  // The list that a column falls into, and from there its rows. Columns past the last list count on in it, and have
+  // none.
+  const at::Tensor rank = at::searchsorted(ends, column.expand({batch.count(), n}).contiguous(), /*out_int32=*/false,
+                                           /*right=*/true)
+                              .clamp_max_(batch.nprobe() - 1);
+  const at::Tensor before = (ends - groups) * group_rows, rows = column * group_rows;
+  const at::Tensor starts = ((list_starts - before).gather(1, rank) + rows).clamp_max_(corpus.count() - 1);
+  const at::Tensor left = (sizes + before).gather(1, rank) - rows;
+  return group_scores(corpus, batch.queries, starts, left, batch.wild);
 }
 
-/// Columns that fit `memory` at `bytes` each, in whole groups: at least 64.
+/// Columns that fit `memory` at `bytes` each: at least 64.
 std::int64_t columns_of(std::uint64_t memory, std::int64_t bytes, std::int64_t all) {
   const std::int64_t fit = static_cast<std::int64_t>(memory) / std::max<std::int64_t>(bytes, 1);
-  return std::clamp<std::int64_t>(fit / group_rows * group_rows, 64,
-                                  round_up(std::max<std::int64_t>(all, 64), group_rows));
+  return std::clamp<std::int64_t>(fit, 64, std::max<std::int64_t>(all, 64));
 }
 
 std::int64_t capped(std::int64_t rows, std::uint64_t max_codes) {
@@ -64,7 +54,7 @@ Batch Batch::slice(std::int64_t first, std::int64_t n, std::int64_t most) const 
     return same;
   }
   const auto part = [&](const at::Tensor& all) { return all.defined() ? all.narrow(0, first, n) : all; };
-  return {part(queries), part(lists), {part(probed.starts), part(probed.sizes), part(probed.ends)},
+  return {part(queries), part(lists), {part(probed.starts), part(probed.sizes), part(probed.groups), part(probed.ends)},
           most,          max_codes,   wild};
 }
 
@@ -80,28 +70,34 @@ void probe_lists(const DeviceCorpus& corpus, at::Tensor lists, bool complete, Ba
     probed.starts = corpus.offsets().take(there);
     probed.sizes = corpus.sizes().take(there).masked_fill_(none, 0);
   }
-  probed.ends = probed.sizes.cumsum(1);
-  if (batch.max_codes == 0) return;
-  const std::int64_t cap = capped(std::numeric_limits<std::int64_t>::max(), batch.max_codes);
-  const at::Tensor begins = (probed.ends - probed.sizes).clamp_max_(cap);
-  probed.ends.clamp_max_(cap);
-  probed.sizes = probed.ends - begins;
+  if (batch.max_codes != 0) {
+    const std::int64_t cap = capped(std::numeric_limits<std::int64_t>::max(), batch.max_codes);
+    const at::Tensor ends = probed.sizes.cumsum(1);
+    const at::Tensor begins = (ends - probed.sizes).clamp_max_(cap);
+    probed.sizes = ends.clamp_max(cap) - begins;
+  }
+  probed.groups = at::floor_divide(probed.sizes + (group_rows - 1), group_rows);
+  probed.ends = probed.groups.cumsum(1);
 }
 
-at::Tensor gathered_scores(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& positions,
-                           const at::Tensor& none, bool wild) {
-  const std::int64_t n = positions.size(0), columns = positions.size(1);
-  const at::Tensor flat = positions.view({-1});
-  const at::Tensor rows = corpus.gather(flat).view({n, columns, corpus.dim()});
+at::Tensor Candidates::positions_at(const at::Tensor& columns) const {
+  if (positions.defined()) return positions.gather(1, columns);
+  if (!starts.defined()) return first == 0 ? columns : columns + first;
+  const at::Tensor group = at::floor_divide(columns, group_rows);
+  return starts.gather(1, group) + (columns - group * group_rows);
+}
+
+Candidates group_scores(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& starts,
+                        const at::Tensor& left, bool wild) {
+  const std::int64_t n = starts.size(0), columns = starts.size(1) * group_rows;
+  const at::Tensor flat = starts.reshape({-1});
+  const at::Tensor rows = corpus.gather_groups(flat).view({n, columns, corpus.dim()});
   const at::Tensor products = at::bmm(rows, queries.unsqueeze(2)).squeeze(2);
-  at::Tensor scores;
-  if (corpus.inner_product()) {
-    scores = products.neg();
-  } else {
-    scores = at::sub(corpus.bias().index_select(0, flat).view({n, columns}), products, 2);
-  }
+  at::Tensor scores =
+      corpus.inner_product() ? products.neg() : at::sub(corpus.gather_bias(flat).view({n, columns}), products, 2);
   if (wild) make_finite(scores);
-  return scores.masked_fill_(none, infinity);
+  const at::Tensor none = at::arange(group_rows, left.options()) >= left.unsqueeze(2);
+  return {scores.masked_fill_(none.view({n, columns}), infinity), {}, starts};
 }
 
 void make_finite(at::Tensor& scores) {
@@ -113,7 +109,7 @@ Candidates select(const Candidates& all, std::int64_t width) {
   const std::int64_t n = all.scores.size(0), columns = all.scores.size(1);
   if (columns <= 4 * width * group_rows) {
     auto [best, index] = at::topk(all.scores, std::min(width, columns), 1, /*largest=*/false, /*sorted=*/true);
-    return {best, positions_at(all, index)};
+    return {best, all.positions_at(index)};
   }
   // The best `width` scores lie in the `width` groups of the best minima: one pass over all scores, and a selection
   // from far fewer, instead of the many passes of a selection.
@@ -128,7 +124,7 @@ Candidates select(const Candidates& all, std::int64_t width) {
   auto [best, index] = at::topk(scores.gather(1, places), width, 1, /*largest=*/false, /*sorted=*/true);
   at::Tensor found = places.gather(1, index);
   if (scores.size(1) != columns) found = found.clamp_max_(columns - 1);  // Padding: its score says that it is no row.
-  return {best, positions_at(all, found)};
+  return {best, all.positions_at(found)};
 }
 
 void for_scores(const DeviceCorpus& corpus, const Batch& batch, std::uint64_t memory, SearchStats& stats,
@@ -144,10 +140,10 @@ void for_scores(const DeviceCorpus& corpus, const Batch& batch, std::uint64_t me
     return;
   }
   const std::int64_t widest = batch.widest >= 0 ? batch.widest : item(batch.totals().amax(), stats);
-  // Rows gathered for every query, and what positions, ranks and scores take.
-  const std::int64_t chunk = columns_of(memory, batch.count() * (row_bytes + 48), widest);
+  // Rows gathered for every query, and what positions and scores take.
+  const std::int64_t chunk = columns_of(memory, batch.count() * (row_bytes + 24) * group_rows, widest);
   for (std::int64_t first = 0; first < widest; first += chunk) {
-    visit(scan_columns(corpus, batch, first, std::min(chunk, round_up(widest - first, group_rows))));
+    visit(scan_columns(corpus, batch, first, std::min(chunk, widest - first)));
   }
 }
 

@@ -18,7 +18,8 @@ namespace ivf::detail::torch_backend {
 struct ProbedLists {
   at::Tensor starts;  ///< Positions of the lists' first rows.
   at::Tensor sizes;
-  at::Tensor ends;  ///< Sums of the sizes up to and with each.
+  at::Tensor groups;  ///< Groups of rows in each.
+  at::Tensor ends;    ///< Sums of the groups up to and with each.
 };
 
 /// Queries on the device, and what they look at.
@@ -26,13 +27,13 @@ struct Batch {
   at::Tensor queries;        ///< n x d
   at::Tensor lists;          ///< n x nprobe, int64, in probe order, -1: none. Undefined: every row of the corpus.
   ProbedLists probed;        ///< Of `lists`, from probe_lists().
-  std::int64_t widest = -1;  ///< Most rows that a query looks at in its lists; -1: not known on the host.
+  std::int64_t widest = -1;  ///< Most groups that a query looks at in its lists; -1: not known on the host.
   std::uint64_t max_codes = 0;
   bool wild = false;  ///< Products may overflow: a score may be anything, and only rows that do not exist are +inf.
 
   std::int64_t count() const { return queries.size(0); }
   std::int64_t nprobe() const { return lists.size(1); }
-  /// Rows that each query looks at in its lists: n.
+  /// Groups that each query looks at in its lists: n.
   at::Tensor totals() const { return probed.ends.select(1, nprobe() - 1); }
   /// Queries [first, first + n), of which each looks at `most` rows at most (-1: not known).
   Batch slice(std::int64_t first, std::int64_t n, std::int64_t most) const;
@@ -41,11 +42,15 @@ struct Batch {
 /// Sets what a batch looks at. `complete` says that no list is -1.
 void probe_lists(const DeviceCorpus& corpus, at::Tensor lists, bool complete, Batch& batch);
 
-/// Scores with the rows' positions, n x columns each. +inf: no row.
+/// Scores of rows, n x columns; +inf: no row. Where the rows lie is said in one of three ways.
 struct Candidates {
   at::Tensor scores;
-  at::Tensor positions;  ///< Undefined: those of columns are first, first + 1, ...
-  std::int64_t first = 0;
+  at::Tensor positions{};  ///< Of each row, n x columns.
+  at::Tensor starts{};     ///< Of each group, n x columns / group_rows.
+  std::int64_t first = 0;  ///< With neither: column i is row first + i.
+
+  /// Positions of chosen columns (n x any).
+  at::Tensor positions_at(const at::Tensor& columns) const;
 };
 
 /// What a filter leaves of the rows that a batch looks at.
@@ -71,12 +76,10 @@ Selection scan_csr(const DeviceCorpus& corpus, const Batch& batch, const ScanLim
 void for_scores(const DeviceCorpus& corpus, const Batch& batch, std::uint64_t memory, SearchStats& stats,
                 const std::function<void(const Candidates&)>& visit);
 
-/// Rows of a group: of each group, a first selection looks at the best score only.
-inline constexpr std::int64_t group_rows = 8;
-
-/// Scores of the rows at `positions` (n x columns) for each query; those where `none` holds are +inf.
-at::Tensor gathered_scores(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& positions,
-                           const at::Tensor& none, bool wild);
+/// Scores of the rows of groups for each query (n x groups): those that start at `starts` and of which `left` are
+/// there.
+Candidates group_scores(const DeviceCorpus& corpus, const at::Tensor& queries, const at::Tensor& starts,
+                        const at::Tensor& left, bool wild);
 /// Brings scores that may be NaN or infinite into the finite range, in place, so that +inf can mean "no row". An
 /// overflow makes no row better or worse than others that matter: nothing is discarded by such scores.
 void make_finite(at::Tensor& scores);

@@ -140,11 +140,13 @@ class CsrScan {
   void scan_tile(const at::Tensor& lists, const at::Tensor& pairs, std::int64_t first, std::int64_t n) {
     const std::int64_t members = lists.size(0), q = pairs.size(1);
     const at::Tensor column = at::arange(first, first + n, lists.options());
-    const at::Tensor starts = corpus_.offsets().index_select(0, lists).unsqueeze(1);
     const at::Tensor none = column.unsqueeze(0) >= corpus_.sizes().index_select(0, lists).unsqueeze(1);  // members x n
-    const at::Tensor positions = (starts + column).masked_fill_(none, 0).view({-1});
-    const at::Tensor rows = corpus_.gather(positions).view({members, n, corpus_.dim()});
-    at::Tensor bias = corpus_.bias().index_select(0, positions).view({members, 1, n});
+    const at::Tensor groups = (corpus_.offsets().index_select(0, lists).unsqueeze(1) +
+                               at::arange(first, first + n, group_rows, lists.options()))
+                                  .clamp_max_(corpus_.count() - 1)
+                                  .view({-1});
+    const at::Tensor rows = corpus_.gather_groups(groups).view({members, n, corpus_.dim()});
+    at::Tensor bias = corpus_.gather_bias(groups).view({members, 1, n});
     const at::Tensor pad = none.unsqueeze(1);
     if (!batch_.wild) bias = bias.masked_fill_(pad, infinity);  // Costs no pass over the products.
     const at::Tensor flat = pairs.view({-1});
@@ -168,7 +170,7 @@ class CsrScan {
   /// The best rows of each query from its best groups.
   Selection choose() const {
     const std::int64_t n = batch_.count(), all = batch_.nprobe() * groups_;
-    const Candidates groups = select({minima_.narrow(0, 0, count_).view({n, all}), {}}, limits_.width);
+    const Candidates groups = select({minima_.narrow(0, 0, count_).view({n, all})}, limits_.width);
     const std::int64_t width = groups.scores.size(1);
     const std::int64_t query_bytes = width * group_rows * (corpus_.dim() * (corpus_.exact_rows() ? 4 : 10) + 48);
     const std::int64_t chunk = std::clamp<std::int64_t>(static_cast<std::int64_t>(limits_.memory) / query_bytes, 1, n);
@@ -194,14 +196,12 @@ class CsrScan {
   Candidates rows_of_groups(const at::Tensor& groups, std::int64_t first, std::int64_t n) const {
     const at::Tensor chosen = groups.narrow(0, first, n);
     const at::Tensor rank = at::floor_divide(chosen, groups_);
-    const at::Tensor lane = at::arange(group_rows, chosen.options());
-    const at::Tensor row = ((chosen - rank * groups_) * group_rows).unsqueeze(2) + lane;  // In its list.
-    const at::Tensor none = (row >= batch_.probed.sizes.narrow(0, first, n).gather(1, rank).unsqueeze(2)).view({n, -1});
-    const at::Tensor positions = (row + batch_.probed.starts.narrow(0, first, n).gather(1, rank).unsqueeze(2))
-                                     .view({n, -1})
-                                     .masked_fill_(none, 0);
+    const at::Tensor row = (chosen - rank * groups_) * group_rows;  // In its list.
+    const at::Tensor left = batch_.probed.sizes.narrow(0, first, n).gather(1, rank) - row;
+    const at::Tensor starts =
+        (batch_.probed.starts.narrow(0, first, n).gather(1, rank) + row).clamp_max_(corpus_.count() - 1);
     const at::Tensor queries = batch_.queries.narrow(0, first, n);
-    return select({gathered_scores(corpus_, queries, positions, none, batch_.wild), positions}, limits_.width);
+    return select(group_scores(corpus_, queries, starts, left, batch_.wild), limits_.width);
   }
 
   const DeviceCorpus& corpus_;

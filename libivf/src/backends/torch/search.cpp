@@ -170,7 +170,7 @@ std::vector<std::uint32_t> Search::run_batch(std::span<const std::uint32_t> quer
   Download download(*runtime_);
   const auto fetch = [&](const at::Tensor& one) { return one.defined() ? download.add(one) : one; };
   const Coarse proof{{}, fetch(step.gap), fetch(step.margin)};
-  const at::Tensor scanned = fetch(batch.lists.defined() ? batch.totals().sum().view({1}) : at::Tensor());
+  const at::Tensor scanned = fetch(batch.lists.defined() ? batch.probed.sizes.sum().view({1}) : at::Tensor());
   const std::vector<Piece> pieces = cut(batch);
   std::vector<RefinedBatch> refined;  // Of each piece. All are started before the host waits for the first.
   for (const Piece& piece : pieces) {
@@ -219,8 +219,9 @@ std::vector<std::uint32_t> Search::run_batch(std::span<const std::uint32_t> quer
 }
 
 bool Search::by_list(const Batch& batch) const {
-  // One query groups nothing: its lists are read once either way.
-  return batch.lists.defined() && stats_.chosen_mode == SearchMode::csr && batch.count() > 1;
+  // Below one query a list, grouping reads hardly any list less often: in csr, too, lists are then read for each query.
+  return batch.lists.defined() && stats_.chosen_mode == SearchMode::csr &&
+         batch.count() * batch.nprobe() >= corpus_->nlist();
 }
 
 std::vector<Search::Piece> Search::cut(const Batch& batch) {
@@ -236,20 +237,20 @@ std::vector<Search::Piece> Search::cut(const Batch& batch) {
   Download download(*runtime_);
   const at::Tensor totals = download.add(batch.totals().contiguous());
   download.finish(stats_);
-  const auto* rows = totals.data_ptr<std::int64_t>();
-  const std::int64_t cell = corpus_->dim() * (corpus_->exact_rows() ? 4 : 10) + 48;
+  const auto* groups = totals.data_ptr<std::int64_t>();
+  const std::int64_t cell = (corpus_->dim() * (corpus_->exact_rows() ? 4 : 10) + 24) * group_rows;
   const std::int64_t fit = static_cast<std::int64_t>(memory_ / 2) / cell;
   for (std::size_t i = 0; i < n; ++i) {
     if (!pieces.empty()) {
       Piece& last = pieces.back();
-      const std::int64_t widest = std::max(last.widest, rows[i]);
-      if (static_cast<std::int64_t>(last.count + 1) * (widest + group_rows) <= fit) {
+      const std::int64_t widest = std::max(last.widest, groups[i]);
+      if (static_cast<std::int64_t>(last.count + 1) * widest <= fit) {
         last.widest = widest;
         ++last.count;
         continue;
       }
     }
-    pieces.push_back({i, 1, rows[i]});
+    pieces.push_back({i, 1, groups[i]});
   }
   return pieces;
 }

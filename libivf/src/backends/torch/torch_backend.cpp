@@ -5,7 +5,7 @@
 
 namespace ivf::detail::torch_backend {
 
-double auto_threshold(std::size_t nlist) noexcept { return 8.0 * static_cast<double>(nlist) / 512; }
+double auto_threshold(std::size_t nlist) noexcept { return 2.0 * static_cast<double>(nlist) / 512; }
 
 TorchBackend::TorchBackend(std::shared_ptr<const Runtime> runtime, DeviceType dtype)
     : runtime_(std::move(runtime)),

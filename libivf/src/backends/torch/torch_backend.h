@@ -8,7 +8,8 @@
 
 namespace ivf::detail::torch_backend {
 
-/// Average group size from which `auto` takes csr: 8 at nlist 512 and in proportion to nlist, the rule of torch-ivf.
+/// Average group size from which `auto` takes csr: in proportion to nlist, the rule of torch-ivf, with 2 at nlist 512
+/// where that has 8 (docs/benchmarks.md has the sweep that sets it).
 double auto_threshold(std::size_t nlist) noexcept;
 
 class TorchBackend final : public Backend {
