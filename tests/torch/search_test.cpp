@@ -109,6 +109,39 @@ TEST_CASE("every backend equals the oracle when lists and batches are large") {
   }
 }
 
+TEST_CASE("every backend equals the native one on batches of many queries") {
+  // Larger than the oracle has time for; the native backend answers to it elsewhere.
+  shapes::Random random(34);
+  for (const auto kind :
+       {shapes::Kind::normal, shapes::Kind::clustered, shapes::Kind::integers, shapes::Kind::offset}) {
+    Scene scene;
+    scene.metric = random.pick(std::vector<Metric>{Metric::l2, Metric::ip, Metric::cosine});
+    scene.d = random.between(8, 48);
+    scene.nlist = random.between(30, 120);
+    scene.rows = shapes::matrix(kind, 6000, scene.d, random);
+    scene.queries = shapes::matrix(kind, 250, scene.d, random);
+    scene.centroids.assign(scene.rows.begin(), scene.rows.begin() + static_cast<std::ptrdiff_t>(scene.nlist * scene.d));
+    scene.prepare();
+    SearchParams params;
+    params.k = random.between(1, 100);
+    params.nprobe = random.between(1, 12);
+    params.max_codes = random.below(2) * random.between(100, 2000);
+    params.threads = 2;
+    const auto expected = scene.ivf(3).search(scene.query_view(), params);
+    for_each_backend([&](const Tested& tested) {
+      if (!tested.torch()) return;
+      const auto index = scene.ivf(3, tested.with(all_dtypes[random.below(3)]));
+      for (const SearchMode mode : {SearchMode::matrix, SearchMode::csr}) {
+        params.mode = mode;
+        params.max_memory = mode == SearchMode::csr ? random.between(1000000, 20000000) : 0;
+        INFO(tested.name << " " << metric_name(scene.metric) << " " << shapes::name(kind) << " mode "
+                         << static_cast<int>(mode) << " memory " << params.max_memory);
+        CHECK(same_results(index.search(scene.query_view(), params), expected));
+      }
+    });
+  }
+}
+
 TEST_CASE("every backend cuts at the same row") {
   const Scene scene = large_scene(Metric::l2, 90, 3, 7, 4, 6);
   SearchParams params;
