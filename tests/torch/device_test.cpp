@@ -116,7 +116,9 @@ TEST_CASE("a plugin brings its devices, by option or by the environment") {
   CHECK_THAT(error_of_to(index, native), Contains("misuse: expected a device with native kernels, found dml"));
   Placement third = placement;
   third.device = "dml:2";
-  CHECK_THAT(error_of_to(index, third), Contains("misuse: expected the device dml:2, found cpu, dml:0, dml:1"));
+  // Between them stand the GPUs of this machine, if it has any.
+  CHECK_THAT(error_of_to(index, third), Contains("misuse: expected the device dml:2, found cpu, "));
+  CHECK_THAT(error_of_to(index, third), Contains("dml:0, dml:1 (LibTorch "));
 }
 
 TEST_CASE("what a device has no room for stays where it was") {
