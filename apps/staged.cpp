@@ -1,9 +1,11 @@
 #include "staged.h"
 
 #include <fcntl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdio>
@@ -26,6 +28,15 @@ std::string directory_of(const std::string& path) {
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
+/// What nobody can guess: a link that somebody else has put under the name would be followed.
+std::string random_word() {
+  std::array<unsigned char, 8> bytes{};
+  if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    failed("cannot draw random bytes for a temporary name: {}", std::strerror(errno));
+  }
+  return fmt::format("{:02x}", fmt::join(bytes, ""));
+}
+
 void sync_directory(const std::string& path) {
   const std::string directory = directory_of(path);
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -45,7 +56,7 @@ std::string StagedFiles::stage(const std::string& path) {
   const std::string target = follow_links(path);
   const auto dot = target.rfind('.');
   const std::string extension = dot == std::string::npos || dot < directory_of(target).size() ? "" : target.substr(dot);
-  std::string temporary = fmt::format("{}.part.{}-{}{}", target, ::getpid(), files_.size(), extension);
+  std::string temporary = fmt::format("{}.part.{}{}", target, random_word(), extension);
   files_.push_back({temporary, target});
   return temporary;
 }
