@@ -40,7 +40,7 @@ class OnDevice {
 
 }  // namespace
 
-TEST_CASE("coarse step, scan and refinement on a GPU give the oracle's results", "[gpu]") {
+TEST_CASE("coarse step with scan and refinement on a GPU give the oracle's results", "[gpu]") {
   if (!have_device()) return;
   shapes::Random random(7);
   for (const Metric metric : {Metric::l2, Metric::ip}) {
@@ -80,7 +80,7 @@ TEST_CASE("coarse step, scan and refinement on a GPU give the oracle's results",
   }
 }
 
-TEST_CASE("assignment on a GPU is the oracle's, from and to device memory", "[gpu]") {
+TEST_CASE("assignment on a GPU from and to device memory is the oracle's", "[gpu]") {
   if (!have_device()) return;
   shapes::Random random(8);
   for (const Kind kind : shapes::all_kinds()) {

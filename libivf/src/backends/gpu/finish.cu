@@ -35,7 +35,7 @@ __global__ __launch_bounds__(warps* teams* warp_lanes) void finish(FinishArgs a)
   // Candidates carry their bounds; segments are needed to make bounds of scores, and for brute force.
   if (warps > 1 || a.scores != nullptr) load_segments<Group>(a, a.info[q], q, s, scratch);
   Group::sync();
-  if (finish_query<Group, slots>(a, q, s, scratch)) return;
+  if (finish_query<Group, slots>(a, a.info + q, q, s, scratch)) return;
   if constexpr (warps > 1) {
     finish_by_force<Group>(a, q, s, scratch);
   } else {
@@ -205,7 +205,7 @@ __global__ __launch_bounds__(warps* warp_lanes) void matrix(MatrixArgs m) {
   if (!last) return;
   __threadfence();
   if (threadIdx.x == 0) m.tickets[q] = 0;
-  if (!finish_query<Group, slots>(a, q, s, scratch)) finish_by_force<Group>(a, q, s, scratch);
+  if (!finish_query<Group, slots>(a, &info, q, s, scratch)) finish_by_force<Group>(a, q, s, scratch);
 }
 
 template <class Kernel>

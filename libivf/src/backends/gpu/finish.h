@@ -114,29 +114,40 @@ __device__ unsigned canonical_key(const CorpusView& c, const double* query, std:
     const unsigned r = row % group_rows, eights = (c.d + 7) / 8;
     const std::size_t base = static_cast<std::size_t>(row / group_rows) * c.steps * block_values + r * step_dims + part;
     const unsigned flip = r >> 2;
-    const std::uint16_t* hi = c.hi + base;
-    const std::uint16_t* lo = has_lo ? c.lo + base : nullptr;
+    // Blocks alternate between the row's two halves.
+    const std::uint16_t* hi[2] = {c.hi + base + (flip << 3), c.hi + base + ((flip ^ 1) << 3)};
+    const std::uint16_t* lo[2] = {has_lo ? c.lo + base + (flip << 3) : nullptr,
+                                  has_lo ? c.lo + base + ((flip ^ 1) << 3) : nullptr};
     const double* y = query + part;
+    const auto take = [&](unsigned high, unsigned low, double q) {
+      const double value =
+          __uint_as_float((high << 16) + static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(low))));
+      const double t = q - value;
+      sum = inner_product ? fma(q, value, sum) : fma(t, t, sum);
+    };
     // All loads of 128 dimensions are on their way before the first is used.
     constexpr unsigned together = 16;
-    for (unsigned first = 0; first < eights; first += together) {
-      unsigned bits[together];
+    unsigned first = 0;
+    for (; first + together <= eights; first += together) {
+      std::uint16_t high[together], low[together];
 #pragma unroll
       for (unsigned s = 0; s < together; ++s) {
-        const unsigned at = ((first + s) >> 1) * block_values + ((((first + s) & 1) ^ flip) << 3);
-        bits[s] = first + s < eights ? static_cast<unsigned>(hi[at]) << 16 : 0u;
-        if constexpr (has_lo) {
-          if (first + s < eights) bits[s] += static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(lo[at])));
-        }
+        high[s] = hi[s & 1][(s >> 1) * block_values];
+        low[s] = has_lo ? lo[s & 1][(s >> 1) * block_values] : std::uint16_t{0};
       }
 #pragma unroll
-      for (unsigned s = 0; s < together; ++s) {
-        if (first + s >= eights) break;
-        const double value = __uint_as_float(bits[s]);
-        // Dimensions past the last are zero on both sides and add +0.
-        const double t = y[(first + s) * 8] - value;
-        sum = inner_product ? fma(y[(first + s) * 8], value, sum) : fma(t, t, sum);
+      for (unsigned s = 0; s < together; ++s) take(high[s], low[s], y[s * 8]);
+      y += together * 8;
+      for (unsigned h = 0; h < 2; ++h) {
+        hi[h] += together / 2 * block_values;
+        if (has_lo) lo[h] += together / 2 * block_values;
       }
+    }
+    // Dimensions past the last are zero on both sides and add +0.
+#pragma unroll 4
+    for (unsigned s = 0; first + s < eights; ++s) {
+      const std::size_t at = static_cast<std::size_t>(s >> 1) * block_values;
+      take((s & 1) == 0 ? hi[0][at] : hi[1][at], !has_lo ? 0u : (s & 1) == 0 ? lo[0][at] : lo[1][at], y[s * 8]);
     }
   }
   sum += shuffle_xor(sum, 4);
@@ -312,6 +323,19 @@ __device__ void write_results(const FinishArgs& a, std::uint32_t q, const Finish
   if (Group::rank() < warp_lanes) plan_query(a.next, q);
 }
 
+/// The bounds of a row of a corpus that is one list, by its own norm where that is known.
+__device__ inline float2 row_bounds(const FinishArgs& a, const QueryInfo& info, std::uint32_t row, float lower,
+                                    float upper) {
+  if (upper != upper) return {-INFINITY, INFINITY};
+  if (a.corpus.inner_product || a.segments.nprobe != 0) return {lower, upper};
+  // halves hold ‖x‖²/2 less a relative 2^-20.
+  const float norm = __double2float_ru(sqrt(static_cast<double>(a.corpus.halves[row]) * (2 + 0x1p-16)) + 0x1p-74);
+  const float error = score_error(info, a.corpus.residuals[0], norm, false);
+  // The middle is rounded, by less than what the slack of the larger error has to spare.
+  const float middle = lower + (upper - lower) * 0.5f, spare = (upper - lower) * 0x1p-6f;
+  return {fmaxf(lower, middle - error - spare), fminf(upper, middle + error + spare)};
+}
+
 /// For a set: of the survivors, described by lower bound (key) and upper bound and row (id), sorts the best k to the
 /// front and gives them their ids; returns how many had to be re-computed.
 ///
@@ -349,7 +373,8 @@ __device__ unsigned refine_doubtful(const FinishArgs& a, const FinishShared& s, 
 /// Ends query q, whose vector and segments are in shared memory. Returns false, and nothing is written, when its
 /// survivors do not fit.
 template <class Group, int slots>
-__device__ bool finish_query(const FinishArgs& a, std::uint32_t q, const FinishShared& s, FinishScratch& x) {
+__device__ bool finish_query(const FinishArgs& a, const QueryInfo* info, std::uint32_t q, const FinishShared& s,
+                             FinishScratch& x) {
   bool overflow;
   const unsigned n = candidate_count(a, q, s, overflow);
   if (overflow) return false;
@@ -357,16 +382,15 @@ __device__ bool finish_query(const FinishArgs& a, std::uint32_t q, const FinishS
   if (Group::rank() == 0) x.found = 0;
   Group::sync();
   keep_within<Group>(a, q, s, n, limit, x, [&](float lower, float upper, std::uint32_t row) {
-    // Places without a row have infinite bounds, which are within an infinite limit only.
-    if (limit == INFINITY && a.corpus.ids[row] == -1) return;
+    // Places without a row have infinite bounds, or none.
+    if (!(lower > -INFINITY && limit < INFINITY) && a.corpus.ids[row] == -1) return;
     const unsigned place = atomicAdd(&x.found, 1u);
     if (place >= a.capacity) return;
     s.rows[place] = row;
     if (!a.as_set) return;
-    const bool known = upper == upper;
-    s.keys[place] = ordered((known ? lower : -INFINITY) + 0.0f);
-    s.ids[place] =
-        static_cast<std::int64_t>(static_cast<std::uint64_t>(__float_as_uint(known ? upper : INFINITY)) << 32 | row);
+    const float2 bounds = row_bounds(a, *info, row, lower, upper);
+    s.keys[place] = ordered(bounds.x + 0.0f);
+    s.ids[place] = static_cast<std::int64_t>(static_cast<std::uint64_t>(__float_as_uint(bounds.y)) << 32 | row);
   });
   Group::sync();
   unsigned kept = x.found;

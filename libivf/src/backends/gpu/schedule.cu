@@ -14,11 +14,11 @@ constexpr std::uint64_t score_memory = std::uint64_t{128} << 20;
 std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
 std::uint64_t round_up(std::uint64_t n, std::uint64_t step) { return ceil_div(n, step) * step; }
 
+/// Tiles that most lists fill: half-empty ones cost as much as full ones. Larger ones were slower (docs/gpu.md).
 unsigned tile_for(double group) {
-  for (unsigned tile = 8; tile < 256; tile *= 2) {
-    if (group <= 0.8 * tile) return tile;
-  }
-  return 256;
+  unsigned tile = 8;
+  while (tile < 128 && group >= 2 * tile) tile *= 2;
+  return tile;
 }
 
 /// Tiles and slices of a round that scans `rows` rows of each query.
@@ -64,9 +64,14 @@ Schedule schedule(const Work& work, SearchMode mode, const Tuning& tuning, const
   std::uint64_t first = tuning.first_rows;
   if (first == 0) {
     first = std::max<std::uint64_t>(1024, work.k * 16);
-    // A second round ends most searches.
-    if (work.most_rows <= 4 * first * growth) first = std::max(first, ceil_div(work.most_rows, growth));
-    if (work.nq * work.most_rows * sizeof(float) <= score_memory || work.most_rows <= 2 * first) first = work.most_rows;
+    // Two rounds read a list at most twice; a third costs more than larger scores of the first.
+    const std::uint64_t for_two = ceil_div(work.most_rows, growth);
+    if (for_two <= 16 * 1024 && work.nq * for_two * sizeof(float) <= (std::uint64_t{1} << 30))
+      first = std::max(first, for_two);
+    // Where few queries share a list, memory is what a scan waits for: lists are read once.
+    const double group = static_cast<double>(work.nq * work.nprobe) / static_cast<double>(work.nlist);
+    const std::uint64_t all = work.nq * work.most_rows * sizeof(float);
+    if (all <= (group <= 40 ? 4 * score_memory : score_memory) || work.most_rows <= 2 * first) first = work.most_rows;
   }
   first = std::min(first, work.most_rows);
   // Slices begin at whole groups of rows.

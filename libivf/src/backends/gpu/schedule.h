@@ -36,6 +36,6 @@ struct Machine {
 Schedule schedule(const Work& work, SearchMode mode, const Tuning& tuning, const Machine& machine);
 
 /// Queries up to which `automatic` goes per query.
-constexpr std::uint64_t matrix_queries = 48;
+constexpr std::uint64_t matrix_queries = 16;
 
 }  // namespace ivf::detail::gpu

@@ -109,9 +109,50 @@ __device__ inline bool ranks_after(unsigned key_a, std::int64_t id_a, unsigned k
   return key_a != key_b ? key_a > key_b : id_a > id_b;
 }
 
+/// Sorts at most 4 entries a thread by counting for each how many come before it.
+template <class Group>
+__device__ void sort_few(const Ranked& list, unsigned n) {
+  constexpr unsigned most = 4;
+  unsigned keys[most], places[most];
+  std::int64_t ids[most];
+#pragma unroll
+  for (unsigned e = 0; e < most; ++e) {
+    const unsigned i = Group::rank() + e * Group::threads;
+    if (i < n) {
+      keys[e] = list.keys[i];
+      ids[e] = list.ids[i];
+    }
+    places[e] = 0;
+  }
+  for (unsigned j = 0; j < n; ++j) {
+    const unsigned key = list.keys[j];
+    const std::int64_t id = list.ids[j];
+#pragma unroll
+    for (unsigned e = 0; e < most; ++e) {
+      if (e * Group::threads >= n) break;
+      const unsigned i = Group::rank() + e * Group::threads;
+      const bool equal = key == keys[e];
+      places[e] += key < keys[e] || (equal && (id < ids[e] || (id == ids[e] && j < i)));
+    }
+  }
+  Group::sync();
+#pragma unroll
+  for (unsigned e = 0; e < most; ++e) {
+    if (Group::rank() + e * Group::threads >= n) continue;
+    list.keys[places[e]] = keys[e];
+    list.ids[places[e]] = ids[e];
+  }
+  Group::sync();
+}
+
 /// Sorts n entries; there must be room up to the next power of two.
 template <class Group>
 __device__ void sort(const Ranked& list, unsigned n) {
+  if (n <= 128) {
+    Group::sync();
+    sort_few<Group>(list, n);
+    return;
+  }
   unsigned size = 1;
   while (size < n) size *= 2;
   for (unsigned i = n + Group::rank(); i < size; i += Group::threads) {

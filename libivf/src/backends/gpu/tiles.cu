@@ -2,6 +2,8 @@
 // time. What passes the queries' thresholds, in registers, is appended to their candidates; in the first round every
 // score is kept instead.
 
+#include <utility>
+
 #include "backends/gpu/bounds.h"
 #include "backends/gpu/kernels.h"
 #include "backends/gpu/matrix_unit.h"
@@ -188,10 +190,11 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
     float sums[S::row_blocks][S::query_blocks][4];
     float halves[S::row_blocks][2];
     // Each lane gathers its own survivors, so that finding one takes no branch and no word from the others.
-    float* const gathered_values = &gathered.values[0][lane];
-    unsigned gathered_end = 0;  // Counts values of all lanes.
-    unsigned marked = 0;        // Of them, those whose tile was noted.
-    const auto gathered_count = [&] { return gathered_end / warp_lanes; };
+    constexpr unsigned slot_bytes = warp_lanes * sizeof(float);
+    const unsigned gathered_begin = shared_address(&gathered.values[0][lane]);
+    unsigned gathered_end = gathered_begin;
+    unsigned marked = 0;  // Of them, those whose tile was noted.
+    const auto gathered_count = [&] { return (gathered_end - gathered_begin) / slot_bytes; };
     const auto mark = [&](unsigned tile) {
       const unsigned count = gathered_count();
       for (; marked < count; ++marked) gathered.tiles[marked][lane] = static_cast<std::uint16_t>(tile);
@@ -227,7 +230,7 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
           a.candidates.rows[to] = list_begin + row[t];
         }
       }
-      gathered_end = 0;
+      gathered_end = gathered_begin;
       marked = 0;
     };
 
@@ -309,25 +312,23 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
         static_assert(S::row_blocks * S::query_blocks * 4 <= 1 << place_bits);
         constexpr int together = S::query_blocks < 2 ? 1 : 2;
         static_assert(together * 4 <= found_most);
-#pragma unroll
-        for (int m = 0; m < S::row_blocks; ++m) {
-#pragma unroll
-          for (int n = 0; n < S::query_blocks; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              const float v = sums[m][n][i] - halves[m][i / 2];
-              if (!(v < thresholds[n][i % 2])) {  // NaN passes.
-                gathered_values[gathered_end] = __uint_as_float((__float_as_uint(v) & ~((1u << place_bits) - 1)) |
-                                                                ((m * S::query_blocks + n) * 4 + i));
-                gathered_end += warp_lanes;
-              }
-            }
-            if ((n + 1) % together == 0 && ballot(gathered_count() > gathered_most) != 0) {
+        // A loop over constants, which the codes of the places have to be.
+        [&]<int... blocks>(std::integer_sequence<int, blocks...>) {
+          const auto look = [&]<int block>(std::integral_constant<int, block>) {
+            constexpr int m = block / S::query_blocks, n = block % S::query_blocks;
+            const float(&sum)[4] = sums[m][n];
+            store_unless_below<block * 4, slot_bytes>(gathered_end, sum[0] - halves[m][0], thresholds[n][0]);
+            store_unless_below<block * 4 + 1, slot_bytes>(gathered_end, sum[1] - halves[m][0], thresholds[n][1]);
+            store_unless_below<block * 4 + 2, slot_bytes>(gathered_end, sum[2] - halves[m][1], thresholds[n][0]);
+            store_unless_below<block * 4 + 3, slot_bytes>(gathered_end, sum[3] - halves[m][1], thresholds[n][1]);
+            if ((n + 1) % together == 0 && ballot(gathered_end > gathered_begin + gathered_most * slot_bytes) != 0) {
               mark(tile);
               append();
             }
-          }
+          };
+          (look(std::integral_constant<int, blocks>()), ...);
         }
+        (std::make_integer_sequence<int, S::row_blocks * S::query_blocks>());
         mark(tile);
       }
       ++tile;
