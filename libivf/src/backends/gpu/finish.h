@@ -233,7 +233,7 @@ __device__ void visit_scores(const float* scores, unsigned n, Visit visit) {
     for (int i = 0; i < fours; ++i) {
       const unsigned at = first + i * Group::threads * 4;
       // The stride of the scores is a multiple of four: what is read past the last one belongs to the query.
-      if (at < n) four[i] = __ldcg(from + at / 4);
+      if (at < n) four[i] = load_fresh(from + at / 4);
     }
 #pragma unroll
     for (int i = 0; i < fours; ++i) {
@@ -279,7 +279,7 @@ __device__ void keep_within(const FinishArgs& a, std::uint32_t q, const FinishSh
                             const FinishScratch& x, Keep keep) {
   if (a.scores != nullptr) {
     // Most scores exceed the limit by more than the error of any list.
-    const float loose = __fadd_ru(limit, __uint_as_float(x.error));
+    const float loose = __double2float_ru(static_cast<double>(limit) + static_cast<double>(__uint_as_float(x.error)));
     visit_scores<Group, fours_together>(a.scores + static_cast<std::size_t>(q) * a.score_stride, n,
                                         [&](int, unsigned i, float upper) {
                                           if (upper > loose) return;

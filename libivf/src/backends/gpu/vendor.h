@@ -71,6 +71,17 @@ __device__ inline void sync_warp() { __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "w
 __device__ inline void sync_warp() { __syncwarp(); }
 #endif
 
+/// Reads what other blocks wrote before a fence of this thread: past the first-level cache, which a fence of CUDA
+/// leaves as it is.
+template <class T>
+__device__ inline T load_fresh(const T* from) {
+#if defined(IVF_HIP)
+  return *from;
+#else
+  return __ldcg(from);
+#endif
+}
+
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
 __device__ inline unsigned warp_sum(unsigned value) { return __reduce_add_sync(0xffffffffu, value); }
 __device__ inline unsigned warp_min(unsigned value) { return __reduce_min_sync(0xffffffffu, value); }
