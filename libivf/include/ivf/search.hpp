@@ -49,7 +49,7 @@ struct SearchStats {
   std::uint64_t rows_scanned = 0;     ///< (query, row) pairs that the filter looked at.
   std::uint64_t rows_refined = 0;     ///< (query, row) pairs re-computed canonically.
   std::uint64_t queries_widened = 0;  ///< Queries scanned again because the first selection was not provably enough.
-  std::uint64_t queries_on_host = 0;  ///< Queries of a device that were decided on the host in the end.
+  std::uint64_t queries_on_host = 0;  ///< Of those that a device re-computes: with a value that the host had to decide.
   std::uint64_t host_syncs = 0;       ///< Times that the host waited for a device.
   std::uint64_t bytes_scanned = 0;    ///< Bytes of the hi plane that the scan read (each list once a group).
   double coarse_ms = 0, group_ms = 0, scan_ms = 0, refine_ms = 0, merge_ms = 0;  ///< Wall clock of the phases.

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <numeric>
 
+#include <fmt/format.h>
+
 #include "backends/torch/torch_backend.h"
 #include "parallel.h"
 #include "search/plan.h"
@@ -149,6 +151,13 @@ void Search::run(float* values, idx_t* ids) {
     }
     if (breadth == Breadth::first) stats_.queries_widened += unproven.size();
     open = std::move(unproven);
+  }
+  // With every row taken there is nothing left to prove: this is a fault of the program, not of the data.
+  if (!open.empty()) {
+    throw Error(ErrorKind::failed,
+                fmt::format("{}: expected proven results for {} queries, found {} without; please report "
+                            "it with the index, and search with --device cpu meanwhile",
+                            runtime_->name(), nq, open.size()));
   }
 }
 
