@@ -36,8 +36,7 @@ class BatchedScan {
  public:
   BatchedScan(const IndexImpl& index, const detail::Corpus& corpus, MatrixView queries, const SearchParams& params,
               bool exact)
-      : index_(index),
-        backend_(index.backend()),
+      : backend_(index.backend()),
         corpus_(corpus),
         queries_(queries),
         params_(params),
@@ -128,7 +127,6 @@ class BatchedScan {
     stats.coarse_ms += milliseconds_since(start);
   }
 
-  const IndexImpl& index_;
   detail::Backend& backend_;
   const detail::Corpus& corpus_;
   detail::Corpus centroids_;

@@ -126,7 +126,8 @@ void QueryPool::add(std::uint32_t query, const Candidate* candidates, std::size_
       limit = state.limit.load(std::memory_order_relaxed);
       if (candidate.lower > limit) continue;
     }
-    pool[state.count++] = candidate;
+    pool[state.count] = candidate;
+    state.count = state.count + 1;
     best.push(candidate.upper);
     if (best.full()) limit = std::min(limit, best.kth());
   }

@@ -48,10 +48,23 @@ class QueryPool {
   void finish_set(std::size_t query, std::vector<Hit>& hits, SearchStats& stats);
 
  private:
+  /// A number that changes under a lock only, and may be read without it where an old value does no harm.
+  class Hint {
+   public:
+    operator std::uint32_t() const noexcept { return value_.load(std::memory_order_relaxed); }
+    Hint& operator=(std::uint32_t value) noexcept {
+      value_.store(value, std::memory_order_relaxed);
+      return *this;
+    }
+
+   private:
+    std::atomic<std::uint32_t> value_{0};
+  };
+
   struct alignas(64) QueryState {
     std::atomic<float> limit;
     std::atomic<bool> locked{false};
-    std::uint32_t count = 0;      ///< Candidates kept.
+    Hint count;                   ///< Candidates kept.
     std::uint32_t best_size = 0;  ///< Upper bounds in best_: the k smallest so far.
     QueryNorms norms;
   };

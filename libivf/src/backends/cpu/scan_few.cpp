@@ -125,13 +125,13 @@ void ScanJob::scan_few(const Slice& slice, Workspace& work) {
     });
   }
   const bool opening = tile.open;
-  std::size_t row = 0;
-  while (row < rows) {
-    const std::size_t step = opening_step(row, rows, opening, tile.open);
-    const ScanArgs args = scan_args(row, step);
-    const std::size_t found = work.few->select(&args, products + row);
-    if (found > 0) collect(tile, found, slice, row, work);
-    row += step;
+  std::size_t next = 0;
+  while (next < rows) {
+    const std::size_t step = opening_step(next, rows, opening, tile.open);
+    const ScanArgs args = scan_args(next, step);
+    const std::size_t found = work.few->select(&args, products + next);
+    if (found > 0) collect(tile, found, slice, next, work);
+    next += step;
   }
 }
 
