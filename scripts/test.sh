@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.." || exit 2
 
 usage() {
   cat <<'END'
-usage: scripts/test.sh [--quick] [--lint] [--tsan] [--clean]
+usage: scripts/test.sh [--quick] [--lint] [--torch] [--tsan] [--clean]
 
 Installs missing packages (scripts/setup.sh) when it can, then:
   1. the checks of the sources: directions of includes and links, lengths of files, formatting, documents
@@ -16,6 +16,7 @@ Installs missing packages (scripts/setup.sh) when it can, then:
   6. a few seconds of fuzzing of each target, where clang is there (build-fuzz/)
 
   --quick   without 4, 5 and 6
+  --torch   the LibTorch module under the address and undefined-behaviour sanitizers, too
   --tsan    the same tests under the thread sanitizer, too (build-tsan/; takes long)
   --lint    install clang-format, clang-tidy and shellcheck too, and run shellcheck
   --clean   build from nothing
@@ -24,11 +25,12 @@ Output of each step: out/test/*.log. Uses all cores (CMAKE_BUILD_PARALLEL_LEVEL 
 END
 }
 
-quick=0 lint=0 tsan=0 clean=0
+quick=0 lint=0 torch=0 tsan=0 clean=0
 for argument in "$@"; do
   case $argument in
     --quick) quick=1 ;;
     --lint) lint=1 ;;
+    --torch) torch=1 ;;
     --tsan) tsan=1 ;;
     --clean) clean=1 ;;
     -h | --help) usage; exit 0 ;;
@@ -76,12 +78,14 @@ check() {
   esac
 }
 
-# Configures and builds a preset: counts only when it fails, for the tests count themselves.
+# Configures and builds a preset, with more options for cmake if wanted: counts only when it fails, for the tests count
+# themselves.
 build() {
   local preset=$1 options=()
+  shift
   [ $clean = 0 ] || rm -rf "build-$preset"
   if command -v ccache >/dev/null; then options=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
-  if run_step "$preset: configure" 120 cmake --preset "$preset" "${options[@]}" &&
+  if run_step "$preset: configure" 120 cmake --preset "$preset" "${options[@]}" "$@" &&
     run_step "$preset: build" 2400 cmake --build --preset "$preset"; then
     return 0
   fi
@@ -131,7 +135,8 @@ if [ $quick = 0 ]; then
   # GCC's runtime then puts on the heap are not aligned to 64 bytes, which vector kernels and alignas() rely on.
   export ASAN_OPTIONS=detect_stack_use_after_return=0:strict_string_checks=1:allocator_may_return_null=1
   export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-  ! build asan || test_all asan 1800
+  # Without the LibTorch module: what is compiled against its headers takes as long as half of the rest. --torch adds it.
+  ! build asan -DIVF_WITH_TORCH="$([ $torch = 1 ] && echo AUTO || echo OFF)" || test_all asan 1800
   check "fuzzing, four seconds each target" 900 ./scripts/fuzz.sh --seconds 4
 fi
 if [ $tsan = 1 ]; then
