@@ -1,0 +1,30 @@
+#pragma once
+/// \file
+/// Ids as users name them: on the command line, in a text file, or as a matrix of integers.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ivf/types.hpp"
+
+namespace ivf::cli {
+
+/// Calls `visit(first, last)`, both inclusive, for each id or range in the order in which they are named. `spec` is
+///
+///   `5` · `5,9,12` · `10-20` · `0-99,200,300-399`   ids and ranges
+///   `FILE`, `@FILE`, `-`                            a text file (or a pipe) of them, one a line or with commas
+///   `ids.npy`, `truth.ivecs`, `file.h5:name`, ...   a matrix of integers, row by row
+///
+/// A word of digits, commas and hyphens alone is ids; `@` in front makes it the name of a file. Files are read in
+/// bounded memory. Throws Error(misuse) for what is on the command line and Error(corrupt) for what is in a file;
+/// `option` names it in messages. -1 marks missing results and is no id.
+void read_ids(const std::string& spec, const std::function<void(idx_t first, idx_t last)>& visit,
+              std::string_view option = "--ids");
+
+/// The same as a list, with every id of a range and every repetition. More than `most` are refused.
+std::vector<idx_t> read_id_list(const std::string& spec, std::uint64_t most, std::string_view option = "--ids");
+
+}  // namespace ivf::cli
