@@ -1,6 +1,8 @@
 // HDF5 files, read by a process of their own: the library crashes on some damaged files, and the files of strangers may
 // be made to attack it. What they do there stays there.
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -9,6 +11,7 @@
 #include "hdf5_source.h"
 #include "helper_process.h"
 #include "stored_reader.h"
+#include "system_call_filter.h"
 
 namespace ivf::datasets {
 
@@ -51,6 +54,7 @@ class Hdf5Reader final : public StoredReader {
                      HelperProcess& self, std::string_view request) mutable -> std::string {
       if (!source) {
         hdf5_after_fork();
+        confine_to_file(path, O_RDONLY | O_NONBLOCK);
         source = std::make_shared<Hdf5Source>(path, std::string(request));
         const Hdf5Source::Shape& shape = source->shape();
         self.close_all_but(source->descriptor());
@@ -92,6 +96,7 @@ std::string root_attribute(const std::string& path, const std::string& name) {
   HelperProcess helper(path, HelperProcess::Limits::for_file(path),
                        [&path](HelperProcess&, std::string_view attribute) {
                          hdf5_after_fork();
+                         confine_to_file(path, O_RDONLY | O_NONBLOCK);
                          const Hdf5Guard inside;
                          const Hdf5Id file = hdf5_open_file(path);
                          return hdf5_root_attribute(file.get(), path, std::string(attribute));

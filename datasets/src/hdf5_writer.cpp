@@ -1,6 +1,7 @@
 // HDF5 files, made of growing data sets. A new one is written here; one that is added to may be damaged, or made to
 // attack the library that reads it first, and is written by a process of its own.
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -13,6 +14,7 @@
 #include "ivf/format/output_file.hpp"
 #include "output.h"
 #include "stored_writer.h"
+#include "system_call_filter.h"
 
 namespace ivf::datasets {
 
@@ -39,6 +41,7 @@ std::string answer(std::unique_ptr<Hdf5Sink>& sink, const std::string& file, std
   const std::string_view rest = message.substr(sizeof request);
   switch (request.what) {
     case Request::What::open:
+      confine_to_file(std::string(rest), O_RDWR);
       sink = std::make_unique<Hdf5Sink>(file, std::string(rest), true);
       break;
     case Request::What::attribute:

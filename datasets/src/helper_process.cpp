@@ -23,14 +23,7 @@
 #include <utility>
 
 #include "errors.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IVF_HELPER_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IVF_HELPER_SANITIZED 1
-#endif
-#endif
+#include "sanitized.h"
 
 namespace ivf::datasets {
 namespace {

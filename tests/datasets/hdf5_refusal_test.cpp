@@ -77,15 +77,14 @@ TEST_CASE("hdf5 refusals: a file that crashes the library is one error") {
   const std::string path = directory.file("x.h5");
   // A pointer in the header of an attribute. Of a fuzz case the first byte is what to ask for.
   write_bytes(path, read_bytes(std::string(IVF_CASES_DIR) + "/hdf5/crashes-1.10.8").substr(1));
-  if (hdf5_version() == "1.10.8") {
-    require_refused(ErrorKind::corrupt, {path, "the library that reads it"}, [&] { stored_metric(path); });
-  } else {
-    WARN("HDF5 " << hdf5_version() << " may read it");
-    try {
-      stored_metric(path);
-    } catch (const Error& error) {
-      CHECK(error.kind() == ErrorKind::corrupt);
-    }
+  // Version 1.10.8 follows a pointer that it never set: a crash, unless what its memory held before is an address. That
+  // must not end the program that asks.
+  try {
+    const auto metric = stored_metric(path);
+    CHECK_FALSE(metric.has_value());
+    WARN("HDF5 " << hdf5_version() << " reads it");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::corrupt);
   }
 }
 

@@ -2,6 +2,9 @@
 
 #include "helper_process.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,11 +13,14 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 #include "errors.h"
 #include "fixture.h"
 #include "support/catch.hpp"
+#include "support/temporary_directory.h"
+#include "system_call_filter.h"
 
 using namespace ivf;
 using namespace ivf::datasets;
@@ -142,3 +148,83 @@ TEST_CASE("helper process: it holds no files of its parent and does not outlive 
   ::close(ends[0]);
   ::close(ends[1]);
 }
+
+#ifndef IVF_TEST_SANITIZED  // There is no filter under a sanitizer, whose runtime needs more calls than are allowed.
+namespace {
+
+/// Confines a helper to a file and lets it say something. Empty where the kernel has no filters.
+std::string said_when_confined(const std::string& path, const std::function<std::string()>& say) {
+  HelperProcess helper("x.h5", {}, [&](HelperProcess&, std::string_view) -> std::string {
+    return confine_to_file(path, O_RDONLY) ? say() : "";
+  });
+  return helper.call("");
+}
+
+std::string error_of(long result) { return result < 0 ? std::strerror(errno) : "done"; }
+
+}  // namespace
+
+TEST_CASE("helper process: one that is confined to a file opens no other") {
+  const support::TemporaryDirectory directory;
+  const std::string path = directory.file("one"), other = directory.file("other");
+  for (const auto& name : {path, other}) std::ofstream(name) << "of " << name;
+  if (said_when_confined(path, [] { return "filtered"; }).empty()) {
+    WARN("this kernel filters no system calls; not tested");
+    return;
+  }
+  const auto read_of = [](const std::string& name) {
+    std::string text(4096, '\0');
+    const int fd = ::open(name.c_str(), O_RDONLY);
+    if (fd < 0) return error_of(fd);
+    const ssize_t size = ::pread(fd, text.data(), text.size(), 0);
+    return text.substr(0, static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  };
+  CHECK(said_when_confined(path, [&] { return read_of(path) + read_of(path); }) == "of " + path + "of " + path);
+  const std::string refused = std::strerror(EPERM);
+  CHECK(said_when_confined(path, [&] { return read_of(other); }) == refused);
+  CHECK(said_when_confined(path, [&] { return read_of("/etc/passwd"); }) == refused);
+  CHECK(said_when_confined(path, [&] { return error_of(::open(other.c_str(), O_CREAT | O_WRONLY, 0600)); }) == refused);
+  CHECK(said_when_confined(path, [&] { return error_of(::unlink(other.c_str())); }) == refused);
+  CHECK(said_when_confined(path, [&] { return error_of(::rename(path.c_str(), other.c_str())); }) == refused);
+  CHECK(said_when_confined(path, [] { return error_of(::kill(::getppid(), SIGTERM)); }) == refused);
+  // Memory is to be had, but no code.
+  const auto map = [](int protection) {
+    return ::mmap(nullptr, 4096, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? error_of(-1) : "done";
+  };
+  CHECK(said_when_confined(path, [&] { return map(PROT_READ | PROT_WRITE); }) == "done");
+  CHECK(said_when_confined(path, [&] { return map(PROT_READ | PROT_EXEC); }) == refused);
+  // A file that is not there is the error that it would be.
+  CHECK(said_when_confined(path + "s", [&] { return read_of(path + "s"); }) == std::strerror(ENOENT));
+  // Some calls are not answered at all.
+  const auto require_stopped = [&](const std::function<long()>& action) {
+    require_refused(ErrorKind::corrupt, {"x.h5: ", "crashed (Bad system call)"},
+                    [&] { said_when_confined(path, [&] { return error_of(action()); }); });
+  };
+  require_stopped([] { return ::socket(AF_INET, SOCK_STREAM, 0); });
+  require_stopped([] { return ::fork(); });
+  require_stopped([] { return ::execl("/bin/true", "true", nullptr); });
+}
+
+TEST_CASE("helper process: HDF5 files are read, and added to, by one that is confined") {
+  const support::TemporaryDirectory directory;
+  const std::string path = directory.file("x.h5");
+  write_matrix(path, small_integers(50, 10), {.element = Element::u8});
+  if (said_when_confined(path, [] { return "filtered"; }).empty()) {
+    WARN("this kernel filters no system calls; not tested");
+    return;
+  }
+  const auto filter_of_child = [] {
+    const std::string task = "/proc/self/task/" + std::to_string(::gettid());
+    const std::string child = read_bytes(task + "/children");
+    const std::string status = read_bytes("/proc/" + child.substr(0, child.find(' ')) + "/status");
+    const std::size_t at = status.find("Seccomp:");
+    return at == std::string::npos ? status : status.substr(at, status.find('\n', at) - at);
+  };
+  {
+    const auto reader = open_reader(path + ":train");
+    CHECK(filter_of_child() == "Seccomp:\t2");
+  }
+  const auto file = Hdf5File::update(path);
+  CHECK(filter_of_child() == "Seccomp:\t2");
+}
+#endif

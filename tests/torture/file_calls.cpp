@@ -21,6 +21,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <string>
 
@@ -36,8 +37,14 @@ const char* setting(const char* name) {
   return value != nullptr ? value : "";
 }
 
+std::string current_directory() {
+  char here[PATH_MAX];
+  return getcwd(here, sizeof here) != nullptr ? here : "";
+}
+
 struct Plan {
   std::string directory = setting("IVF_FAULT_DIR");
+  std::string here = current_directory();
   std::string call;
   long number = -1;
   int error = EIO;
@@ -72,10 +79,13 @@ bool watched(const std::string& path) {
   return !directory.empty() && path.compare(0, directory.size(), directory) == 0;
 }
 
-std::string absolute(const char* path) {
-  if (path[0] == '/') return path;
-  char here[PATH_MAX];
-  return getcwd(here, sizeof here) != nullptr ? std::string(here) + "/" + path : path;
+std::string absolute(const char* path) { return path[0] == '/' ? path : plan().here + "/" + path; }
+
+/// What was opened for writing, by descriptor: a helper process that reads or writes a file of strangers may ask the
+/// system for no names.
+std::map<int, std::string>& opened() {
+  static std::map<int, std::string> names;
+  return names;
 }
 
 std::string path_of(int fd) {
@@ -83,7 +93,10 @@ std::string path_of(int fd) {
   char target[PATH_MAX];
   std::snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   const ssize_t size = readlink(link, target, sizeof target);
-  return size > 0 ? std::string(target, static_cast<std::size_t>(size)) : std::string();
+  if (size > 0) return std::string(target, static_cast<std::size_t>(size));
+  const std::lock_guard lock(mutex());
+  const auto found = opened().find(fd);
+  return found == opened().end() ? std::string() : found->second;
 }
 
 /// Whether this call is the one that fails. Called with the lock held, once for each call.
@@ -150,7 +163,14 @@ ssize_t on_write(int fd, const void* data, std::size_t size, long long offset, W
 
 int open_with(const char* name, int at, const char* path, int flags, mode_t mode) {
   const auto make = [&] { return next<int(int, const char*, int, ...)>(name)(at, path, flags, mode); };
-  return (flags & O_CREAT) == 0 ? make() : on_file("open", absolute(path), "", 0, make);
+  const int fd = (flags & O_CREAT) == 0 ? make() : on_file("open", absolute(path), "", 0, make);
+  if (fd >= 0 && (flags & O_ACCMODE) != O_RDONLY && watched(absolute(path))) {
+    const int error = errno;
+    const std::lock_guard lock(mutex());
+    opened()[fd] = absolute(path);
+    errno = error;
+  }
+  return fd;
 }
 
 mode_t mode_of(int flags, va_list list) {
