@@ -39,15 +39,15 @@ void Scene::prepare() {
   stored_queries = metric == Metric::cosine ? oracle::normalized(queries, d) : queries;
 }
 
-IndexIVFFlat Scene::empty_ivf() const {
+IndexIVFFlat Scene::empty_ivf(const Placement& placement) const {
   IndexIVFFlat index(d, nlist, metric);
   index.set_centroids({centroids.data(), nlist, d});
+  index.to(placement);
   return index;
 }
 
 IndexIVFFlat Scene::ivf(std::size_t pieces, const Placement& placement) const {
-  auto index = empty_ivf();
-  index.to(placement);
+  auto index = empty_ivf(placement);
   add_all(index, pieces);
   return index;
 }

@@ -49,7 +49,7 @@ struct Scene {
   oracle::Rows stored() const { return {stored_rows, ids, d}; }
   oracle::Rows stored_centroids() const { return {centroids, {}, d}; }
   /// A trained index without rows, and one with all rows added in `pieces` calls, on a device.
-  IndexIVFFlat empty_ivf() const;
+  IndexIVFFlat empty_ivf(const Placement& placement = {}) const;
   IndexIVFFlat ivf(std::size_t pieces = 1, const Placement& placement = {}) const;
   IndexFlat flat(std::size_t pieces = 1, const Placement& placement = {}) const;
   void add_all(Index& index, std::size_t pieces) const;

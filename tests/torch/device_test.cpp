@@ -169,8 +169,7 @@ TEST_CASE("a search that a device has no room for fails, and the next one works"
 TEST_CASE("rows that a device has no room for are searched once there is room") {
   if (device_missing()) return;
   const Scene scene = some_scene(55);
-  auto index = scene.empty_ivf();
-  index.to(*test_device());
+  auto index = scene.empty_ivf(*test_device());
   scene.add_to(index, 0, 100);
   {
     const Setting limit = memory_limit(device_bytes() + 60000);

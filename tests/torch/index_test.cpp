@@ -89,8 +89,7 @@ TEST_CASE("every backend assigns rows and appends them to a file as the native o
     std::string native;
     for_each_backend([&](const Tested& tested) {
       INFO(tested.name << " " << metric_name(metric));
-      auto index = scene.empty_ivf();
-      index.to(tested.placement);
+      auto index = scene.empty_ivf(tested.placement);
       const auto found = index.assign(scene.row_view());
       CHECK(std::equal(found.begin(), found.end(), lists.begin(), lists.end()));
       const std::string path = directory.file("appended");
@@ -135,8 +134,7 @@ TEST_CASE("rows added and removed after a move are searched where the index is")
   const Scene scene = large_scene(Metric::ip, 400, 6, 5, 10, 44);
   for_each_backend([&](const Tested& tested) {
     INFO(tested.name);
-    auto index = scene.empty_ivf();
-    index.to(tested.placement);
+    auto index = scene.empty_ivf(tested.placement);
     auto native = scene.empty_ivf();
     for (std::size_t p = 0; p < 4; ++p) {
       scene.add_to(index, p * 100, 100);

@@ -65,6 +65,16 @@ std::string first_difference(const SearchResult& result, const std::vector<std::
   return "";
 }
 
+/// Searches an index of the scene in every mode and compares with the oracle.
+void check_modes(const Index& index, const Scene& scene, SearchParams params, Tolerance& tolerance) {
+  const auto expected = expected_of(scene, params);
+  for (const SearchMode mode : all_modes) {
+    INFO("mode " << static_cast<int>(mode));
+    params.mode = mode;
+    CHECK(first_difference(index.search(scene.query_view(), params), expected, tolerance) == "");
+  }
+}
+
 }  // namespace
 
 TEST_CASE("every backend equals the oracle on random and adversarial shapes") {
@@ -173,12 +183,8 @@ TEST_CASE("every backend gives k beyond the rows, and the largest k") {
     Tolerance tolerance = tolerance_of(tested);
     for (const std::size_t k : {std::size_t{2999}, std::size_t{3001}, std::size_t{16384}}) {
       params.k = k;
-      const auto expected = expected_of(scene, params);
-      for (const SearchMode mode : all_modes) {
-        INFO(tested.name << " k " << k << " mode " << static_cast<int>(mode));
-        params.mode = mode;
-        CHECK(first_difference(index.search(scene.query_view(), params), expected, tolerance) == "");
-      }
+      INFO(tested.name << " k " << k);
+      check_modes(index, scene, params, tolerance);
     }
   });
 }
@@ -241,8 +247,7 @@ TEST_CASE("every backend searches an index without rows, and no queries") {
   const Scene scene = large_scene(Metric::cosine, 60, 5, 3, 4, 10);
   for_each_backend([&](const Tested& tested) {
     INFO(tested.name);
-    auto index = scene.empty_ivf();
-    index.to(tested.placement);
+    auto index = scene.empty_ivf(tested.placement);
     SearchParams params;
     params.nprobe = 2;
     for (const SearchMode mode : all_modes) {
@@ -279,12 +284,8 @@ TEST_CASE("every backend finds its own rows in empty and crowded lists") {
     Tolerance tolerance = tolerance_of(tested);
     for (const std::size_t nprobe : {std::size_t{1}, std::size_t{19}, std::size_t{20}}) {
       params.nprobe = nprobe;
-      const auto expected = expected_of(scene, params);
-      for (const SearchMode mode : all_modes) {
-        INFO(tested.name << " nprobe " << nprobe << " mode " << static_cast<int>(mode));
-        params.mode = mode;
-        CHECK(first_difference(index.search(scene.query_view(), params), expected, tolerance) == "");
-      }
+      INFO(tested.name << " nprobe " << nprobe);
+      check_modes(index, scene, params, tolerance);
     }
   });
 }

@@ -109,48 +109,55 @@ Outcome outcome_of(const std::string& path, std::uint64_t bytes, const SearchRes
   return outcome;
 }
 
+/// An index on disk, its bytes, and what a search in it finds.
+struct Sound {
+  explicit Sound(const std::string& name) {
+    write_index(name, path);
+    bytes = read_bytes(path);
+    expected = search(*load_index(path));
+  }
+  Outcome outcome() const { return outcome_of(path, bytes.size(), expected); }
+
+  support::TemporaryDirectory directory;
+  std::string path = directory.file("x.ivf");
+  std::string bytes;
+  SearchResult expected;
+};
+
 }  // namespace
 
 TEST_CASE("a flipped byte of an index is refused or harmless to its users, in bounded memory") {
   const std::string name = GENERATE("flat", "one segment", "two segments", "compressed");
-  const support::TemporaryDirectory directory;
-  const std::string path = directory.file("x.ivf");
-  write_index(name, path);
-  const std::string bytes = read_bytes(path);
-  const SearchResult expected = search(*load_index(path));
-  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  const Sound index(name);
+  std::fstream file(index.path, std::ios::binary | std::ios::in | std::ios::out);
   std::size_t refused = 0, unnoticed = 0, flips = 0;
-  for (std::size_t i = 0; i < bytes.size(); i += stride()) {
+  for (std::size_t i = 0; i < index.bytes.size(); i += stride()) {
     for (const int mask : {0x01, 0x80, 0xff}) {
       INFO(name << ": byte " << i << ", mask " << mask);
-      file.seekp(static_cast<std::streamoff>(i)).put(static_cast<char>(bytes[i] ^ mask)).flush();
-      const Outcome outcome = outcome_of(path, bytes.size(), expected);
+      file.seekp(static_cast<std::streamoff>(i)).put(static_cast<char>(index.bytes[i] ^ mask)).flush();
+      const Outcome outcome = index.outcome();
       // What verifies is as it was; what only loads may hold other values, and a verification says so.
       if (outcome.sound) REQUIRE((outcome.loads && outcome.same));
       refused += outcome.loads ? 0 : 1;
       unnoticed += outcome.sound ? 1 : 0;
       ++flips;
     }
-    file.seekp(static_cast<std::streamoff>(i)).put(bytes[i]).flush();
+    file.seekp(static_cast<std::streamoff>(i)).put(index.bytes[i]).flush();
   }
   WARN(name << ": " << flips << " flips, " << refused << " refused at once, " << flips - refused - unnoticed
             << " by verification, " << unnoticed << " without effect");
-  REQUIRE(outcome_of(path, bytes.size(), expected).sound);
+  REQUIRE(index.outcome().sound);
   CHECK(refused > 0);
 }
 
 TEST_CASE("an index that is cut anywhere is refused, in bounded memory") {
   const std::string name = GENERATE("flat", "one segment", "two segments", "compressed");
-  const support::TemporaryDirectory directory;
-  const std::string path = directory.file("x.ivf");
-  write_index(name, path);
-  const std::string bytes = read_bytes(path);
-  const SearchResult expected = search(*load_index(path));
+  const Sound index(name);
   std::size_t cuts = 0;
-  for (std::size_t length = bytes.size() - 1; length < bytes.size(); length -= stride()) {
+  for (std::size_t length = index.bytes.size() - 1; length < index.bytes.size(); length -= stride()) {
     INFO(name << ": length " << length);
-    std::filesystem::resize_file(path, length);
-    const Outcome outcome = outcome_of(path, bytes.size(), expected);
+    std::filesystem::resize_file(index.path, length);
+    const Outcome outcome = index.outcome();
     REQUIRE_FALSE(outcome.loads);
     REQUIRE_FALSE(outcome.sound);
     ++cuts;

@@ -130,7 +130,8 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   for (const auto& result : op.schema().returns()) {
     // The fallback would return a copy where a view of the same memory is asked for.
     TORCH_CHECK(result.alias_info() == nullptr || result.alias_info()->isWrite(),
-                "test device: ", op.schema().operator_name(), " is a view, and not implemented");
+                "the test device has no view operator ", op.schema().operator_name(),
+                "; it has as_strided, view, _reshape_alias and unfold");
   }
   if (makes_host_wait(op.schema().name())) wait_for_device();
   const InsideDevice inside;
