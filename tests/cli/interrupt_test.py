@@ -10,7 +10,7 @@ import time
 
 from support import IvfTest, digest, main, vectors
 
-STOPPED = b"ivf: error: stopped by %s; no file was written or changed\n"
+STOPPED = b"ivf: error: stopped by %s; no file was written or changed: the same command can be run again\n"
 ROWS = vectors([[float(i + j) for j in range(8)] for i in range(5000)])
 
 

@@ -122,7 +122,7 @@ class Terminal(IvfTest):
         code, shown = self.on_terminal("convert", "-", "out.fvecs", streams=("stderr",),
                                        feed=[self.ROWS, 1.3, self.ROWS, 0.2, interrupt])
         self.assertEqual(code, -signal.SIGINT)
-        self.assertTrue(shown.endswith("\r\x1b[Kivf: error: stopped by SIGINT; no file was written or changed\r\n"), shown)
+        self.assertTrue(shown.endswith("\r\x1b[Kivf: error: stopped by SIGINT; no file was written or changed: the same command can be run again\r\n"), shown)
 
     def test_a_measurement_is_a_table(self):
         small = ["--nb", "2000", "--dim", "8", "--nlist", "10", "-q"]
