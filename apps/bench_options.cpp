@@ -9,6 +9,7 @@ namespace {
 
 const Choices<SearchMode> mode_choices = {
     {"auto", SearchMode::automatic}, {"matrix", SearchMode::matrix}, {"csr", SearchMode::csr}};
+const Choices<Library> library_choices = {{"ivf", Library::ivf}, {"faiss", Library::faiss}};
 
 /// Calls `take(word)` for each word of a list that is separated by commas.
 template <class Take>
@@ -89,16 +90,18 @@ void BenchOptions::define(OptionSet& set, const char* swept) {
   set.value(
          "--search-mode", "MODES", "auto, matrix (by query), csr (by list), or several: matrix,csr",
          [this](std::string_view option, std::string_view text) { modes = parse_choices(option, text, mode_choices); })
-      .shows(names_of(defaults.modes).c_str());
+      .shows(names_of(defaults.modes).c_str())
+      .offers_list(choice_names(mode_choices));
 
   device.define(set, false);
 
   set.group("Measurement options");
   set.value("--library", "NAMES", "ivf, faiss, or both side by side: ivf,faiss",
             [this](std::string_view option, std::string_view text) {
-              libraries = parse_choices<Library>(option, text, {{"ivf", Library::ivf}, {"faiss", Library::faiss}});
+              libraries = parse_choices(option, text, library_choices);
             })
-      .shows("ivf");
+      .shows("ivf")
+      .offers_list(choice_names(library_choices));
   set.flag("--same-centroids", same_centroids, "Give faiss the centroids that ivf has trained");
   set.count("--warmup", warmup, "N", "Runs before the timed ones", 0, 1000).shows("1");
   set.count("--repeat", repeat, "N", "Timed runs", 1, 10'000).shows("5");

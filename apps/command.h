@@ -13,6 +13,14 @@ namespace ivf::cli {
 /// The program's exit codes (docs/cli.md). 0 to 3 follow ivf::ErrorKind.
 enum ExitCode : int { exit_done = 0, exit_failed = 1, exit_misuse = 2, exit_corrupt = 3, exit_check_failed = 4 };
 
+struct ExitCodeText {
+  ExitCode code;
+  const char* meaning;
+};
+
+/// Every exit code in a few words, as help and the manual pages list them.
+std::span<const ExitCodeText> exit_codes();
+
 /// What every subcommand is given.
 struct Context {
   CommonOptions options;

@@ -18,6 +18,8 @@ std::unique_ptr<Command> make_sweep_nprobe();
 std::unique_ptr<Command> make_compare();
 std::unique_ptr<Command> make_devices();
 std::unique_ptr<Command> make_dump_env();
+std::unique_ptr<Command> make_completions();
+std::unique_ptr<Command> make_man();
 
 std::span<const CommandEntry> command_table() {
   static constexpr CommandEntry table[] = {
@@ -37,6 +39,19 @@ std::span<const CommandEntry> command_table() {
       {"compare", "Measure", "Compare two files of records", make_compare},
       {"devices", "Measure", "List what can compute here", make_devices},
       {"dump-env", "Measure", "Show what could change a result or a timing", make_dump_env},
+      {"completions", "Shell", "Print the completions of a shell", make_completions},
+      {"man", "Shell", "Print a manual page", make_man},
+  };
+  return table;
+}
+
+std::span<const ExitCodeText> exit_codes() {
+  static constexpr ExitCodeText table[] = {
+      {exit_done, "done"},
+      {exit_failed, "failed"},
+      {exit_misuse, "misuse"},
+      {exit_corrupt, "corrupt or unreadable data"},
+      {exit_check_failed, "a check said no (verify, compare, eval and search with --min-recall, search --verify)"},
   };
   return table;
 }

@@ -28,7 +28,8 @@ void DeviceOptions::define(OptionSet& options, bool dtype) {
   options
       .value("--device", "DEVICE", "Where to compute: cpu, cuda[:N], rocm[:N] or dml[:N] (see `ivf devices`)",
              [this](std::string_view option, std::string_view text) { placement_.device = parse_device(option, text); })
-      .shows("cpu");
+      .shows("cpu")
+      .offers({"cpu", "cuda", "rocm", "dml"});
   options
       .choice<BackendChoice>("--backend", placement_.backend, "NAME",
                              "Who computes: native (kernels of ivf), torch (LibTorch), or auto, the fastest there is",

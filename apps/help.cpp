@@ -17,30 +17,6 @@ constexpr std::size_t command_text_column = 18;
 /// Stands for a space at which a line is not broken.
 constexpr char hard_space = '\1';
 
-/// Wraps text at the page's width; lines after the first start at `indent`.
-std::string wrap(const std::string& text, std::size_t indent) {
-  std::string out;
-  std::size_t column = indent;
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const std::size_t end = std::min(text.find(' ', at), text.size());
-    const std::string_view word(text.data() + at, end - at);
-    if (column > indent && column + 1 + word.size() > page_width) {
-      out += "\n" + std::string(indent, ' ');
-      column = indent;
-    }
-    if (column > indent) {
-      out += ' ';
-      ++column;
-    }
-    out += word;
-    column += word.size();
-    at = end + 1;
-  }
-  std::replace(out.begin(), out.end(), hard_space, ' ');
-  return out;
-}
-
 std::string entry(const std::string& left, const std::string& text, std::size_t column = text_column) {
   std::string line = "  " + left;
   if (line.size() + 2 > column) {
@@ -139,6 +115,29 @@ std::string explain_extra(const std::string& word, const CLI::App& program, cons
 
 }  // namespace
 
+std::string wrap(const std::string& text, std::size_t indent) {
+  std::string out;
+  std::size_t column = indent;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    const std::string_view word(text.data() + at, end - at);
+    if (column > indent && column + 1 + word.size() > page_width) {
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
+    }
+    if (column > indent) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += word.size();
+    at = end + 1;
+  }
+  std::replace(out.begin(), out.end(), hard_space, ' ');
+  return out;
+}
+
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
   std::size_t best_distance = std::min<std::size_t>(3, word.size() / 2);
@@ -165,7 +164,7 @@ std::string HelpFormatter::make_help(const CLI::App* app, std::string, CLI::AppF
   std::string usage = app->get_name() + " [OPTIONS]";
   std::string arguments;
   for (const auto* option : app->get_options([](const CLI::Option* item) { return item->get_positional(); })) {
-    usage += " " + option->get_name();
+    usage += option->get_required() ? " " + option->get_name() : " [" + option->get_name() + "]";
     arguments += entry(option->get_name(), option->get_description());
   }
   for (const auto* option :

@@ -16,6 +16,9 @@ class HelpFormatter : public CLI::FormatterBase {
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override;
 };
 
+/// Wraps text at the page's width; lines after the first start at `indent`.
+std::string wrap(const std::string& text, std::size_t indent);
+
 /// One line that says what is wrong with the command line and what was probably meant.
 std::string explain(const CLI::ParseError& error, const CLI::App& program);
 

@@ -31,15 +31,29 @@ OptionSet::Option& OptionSet::Option::required() {
   return *this;
 }
 
+OptionSet::Option& OptionSet::Option::offers(std::vector<std::string> words) {
+  (*words_)[option_] = {std::move(words), false};
+  return *this;
+}
+
+OptionSet::Option& OptionSet::Option::offers_list(std::vector<std::string> words) {
+  (*words_)[option_] = {std::move(words), true};
+  return *this;
+}
+
 void OptionSet::describe(const char* description, const char* examples) {
   app_.description(description);
   app_.footer(examples);
 }
 
-void OptionSet::argument(const char* name, std::string& target, const char* text) {
-  app_.add_option_function<std::string>(
-          name, [&target](const std::string& value) { target = value; }, text)
-      ->required();
+OptionSet::Option OptionSet::argument(const char* name, std::string& target, const char* text) {
+  return optional_argument(name, target, text).required();
+}
+
+OptionSet::Option OptionSet::optional_argument(const char* name, std::string& target, const char* text) {
+  return Option(app_.add_option_function<std::string>(
+                    name, [&target](const std::string& value) { target = value; }, text),
+                words_);
 }
 
 void OptionSet::flag(const char* names, bool& target, const char* text) {
@@ -49,7 +63,8 @@ void OptionSet::flag(const char* names, bool& target, const char* text) {
 OptionSet::Option OptionSet::value(const char* names, const char* type, const char* text,
                                    std::function<void(std::string_view option, std::string_view value)> read) {
   auto take = [read = std::move(read), name = name_of(names)](const std::string& value) { read(name, value); };
-  return Option(app_.add_option_function<std::string>(names, take, text)->type_name(type)->take_last()->group(group_));
+  return Option(app_.add_option_function<std::string>(names, take, text)->type_name(type)->take_last()->group(group_),
+                words_);
 }
 
 void OptionSet::row_range(RowRange& range) {

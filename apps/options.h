@@ -2,11 +2,12 @@
 /// \file
 /// The options of a subcommand: how they are declared, and those that all of them take.
 ///
-/// The parser's own header takes seconds to compile; it is included in options.cpp, help.cpp and main.cpp alone.
+/// The parser's own header takes seconds to compile; only what deals with the parser itself includes it.
 
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -44,32 +45,49 @@ struct RowRange {
   std::optional<std::uint64_t> count;
 };
 
+/// What an option's value may be, where it can be listed: shells complete it. The parser does not look at it.
+struct KnownWords {
+  std::vector<std::string> words;
+  bool list = false;  ///< Several of them may be given, separated by commas.
+};
+using WordsOfOptions = std::map<const CLI::Option*, KnownWords>;
+
 /// Declares options to the parser. Given twice, the last one counts.
 class OptionSet {
  public:
   /// What can still be said about an option that was declared.
   class Option {
    public:
-    explicit Option(CLI::Option* option) : option_(option) {}
+    Option(CLI::Option* option, WordsOfOptions& words) : option_(option), words_(&words) {}
     /// The default that help shows.
     Option& shows(const char* value);
     Option& required();
+    /// Words that shells complete the value with; choice() says so by itself.
+    Option& offers(std::vector<std::string> words);
+    /// The same for a value that is a list.
+    Option& offers_list(std::vector<std::string> words);
 
    private:
     CLI::Option* option_;
+    WordsOfOptions* words_;
   };
 
-  explicit OptionSet(CLI::App& app) : app_(app) {}
+  /// `words` must outlive the options, and collects what they offer.
+  OptionSet(CLI::App& app, WordsOfOptions& words) : app_(app), words_(words) {}
 
   /// `examples` ends the help.
   void describe(const char* description, const char* examples);
   /// The heading that the options declared after it stand under.
   void group(const char* heading) { group_ = heading; }
 
-  /// A positional argument, which must be given.
-  void argument(const char* name, std::string& target, const char* text);
+  /// A positional argument, which must be given. Shells complete it with the names of files, unless it offers words.
+  Option argument(const char* name, std::string& target, const char* text);
+  /// One that may be left out.
+  Option optional_argument(const char* name, std::string& target, const char* text);
   void flag(const char* names, bool& target, const char* text);
-  /// `read(option, value)` takes the text that was given, or throws Error(misuse).
+  /// `read(option, value)` takes the text that was given, or throws Error(misuse). `type` stands for the value in help;
+  /// shells complete the names of files where it speaks of a FILE, INDEX or DATA, and of folders where it speaks of a
+  /// DIR.
   Option value(const char* names, const char* type, const char* text,
                std::function<void(std::string_view option, std::string_view value)> read);
 
@@ -93,9 +111,10 @@ class OptionSet {
   /// `T` is `V` or an optional one.
   template <class V, class T>
   Option choice(const char* names, T& target, const char* type, const char* help, const Choices<V>& choices) {
-    return value(names, type, help, [&target, choices](std::string_view option, std::string_view value) {
-      target = parse_choice(option, value, choices);
+    auto option = value(names, type, help, [&target, choices](std::string_view name, std::string_view text) {
+      target = parse_choice(name, text, choices);
     });
+    return option.offers(choice_names(choices));
   }
 
   /// Options that several subcommands share.
@@ -108,6 +127,7 @@ class OptionSet {
 
  private:
   CLI::App& app_;
+  WordsOfOptions& words_;
   const char* group_ = "Options";
 };
 

@@ -57,10 +57,11 @@ class Search final : public Command {
         .shows("auto");
     options.row_range(range_);
     options.group("Output options");
-    options.text(
-        "-o,--out", out_, "FILE",
-        "Where results go. Ids and distances: .tsv .jsonl .h5 gt:FILE; ids: .ivecs .ibin .npy; to a pipe: tsv:- "
-        "jsonl:- table:- ivecs:- npy:-");
+    options
+        .text("-o,--out", out_, "FILE",
+              "Where results go. Ids and distances: .tsv .jsonl .h5 gt:FILE; ids: .ivecs .ibin .npy; to a pipe: tsv:- "
+              "jsonl:- table:- ivecs:- npy:-")
+        .offers({"tsv:-", "jsonl:-", "table:-", "ivecs:-", "npy:-"});
     options.text("--out-distances", out_distances_, "FILE",
                  "Where distances go, when ids go elsewhere: .fvecs .fbin .npy");
     options.force(force_);

@@ -44,4 +44,11 @@ std::string_view choice_name(T value, const Choices<T>& choices) {
   return "unknown";
 }
 
+template <class T>
+std::vector<std::string> choice_names(const Choices<T>& choices) {
+  std::vector<std::string> names;
+  for (const auto& choice : choices) names.emplace_back(choice.first);
+  return names;
+}
+
 }  // namespace ivf::cli

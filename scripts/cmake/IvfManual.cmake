@@ -1,0 +1,28 @@
+# Writes what a program of ivf says of itself into files: completions of shells and manual pages. Run at build time:
+#   cmake -DIVF=path/to/ivf -DOUTPUT=folder -P IvfManual.cmake
+# Which commands there are is asked of the program, so that a new one has its page without a word here.
+function(ask output)
+  execute_process(COMMAND ${IVF} ${ARGN} OUTPUT_VARIABLE text ERROR_VARIABLE problem RESULT_VARIABLE code)
+  if(NOT code EQUAL 0)
+    list(JOIN ARGN " " words)
+    message(FATAL_ERROR "${IVF} ${words}: ${code} ${problem}")
+  endif()
+  set(${output} "${text}" PARENT_SCOPE)
+endfunction()
+
+file(REMOVE_RECURSE ${OUTPUT})
+foreach(file bash:ivf zsh:_ivf fish:ivf.fish)
+  string(REGEX MATCH "(.*):(.*)" matched ${file})
+  set(name ${CMAKE_MATCH_2})
+  set(shell ${CMAKE_MATCH_1})
+  ask(text completions ${shell})
+  file(WRITE ${OUTPUT}/${shell}/${name} "${text}")
+endforeach()
+ask(text man)
+file(WRITE ${OUTPUT}/man1/ivf.1 "${text}")
+ask(commands man --list)
+string(REGEX MATCHALL "[^\n]+" commands "${commands}")
+foreach(command ${commands})
+  ask(text man ${command})
+  file(WRITE ${OUTPUT}/man1/ivf-${command}.1 "${text}")
+endforeach()
