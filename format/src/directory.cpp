@@ -10,6 +10,7 @@
 #include "file_state.h"
 #include "frames.h"
 #include "ivf/error.hpp"
+#include "ivf/format/row_bits.hpp"
 
 namespace ivf::format {
 namespace {
@@ -109,7 +110,7 @@ void check_presence(const FileState& state, const ByKey& by_key, std::uint64_t s
                   "none");
   }
   const DirectoryEntry& entry = *found->second;
-  if (presence == Presence::forbidden) throw_corrupt(path, describe(entry), "no such section in a flat index", "one");
+  if (presence == Presence::forbidden) throw_corrupt(path, describe(entry), "no such section in this index", "one");
   if (entry.items != items) {
     throw_corrupt(path, describe(entry), fmt::format("{} items", items), fmt::format("{}", entry.items));
   }
@@ -129,6 +130,7 @@ void check_directory(const FileState& state, const std::string& path) {
   check_places(state, path);
   const ByKey by_key = index_entries(state, path);
   const bool ivf = state.header.kind == static_cast<std::uint32_t>(IndexKind::ivf);
+  const bool removals = state.superblock.required_features != 0;
   const Presence in_ivf = ivf ? Presence::required : Presence::forbidden;
   const auto of_file = [&](SectionKind kind, Presence presence) {
     check_presence(state, by_key, kNoSegment, kind, presence, state.header.nlist, path);
@@ -156,6 +158,7 @@ void check_directory(const FileState& state, const std::string& path) {
     of_segment(SectionKind::norms, Presence::required, segment_rows);
     of_segment(SectionKind::list_radii, in_ivf, state.header.nlist);
     of_segment(SectionKind::list_residuals, Presence::optional, state.header.nlist);
+    of_segment(SectionKind::removed_rows, removals ? Presence::optional : Presence::forbidden, row_words(segment_rows));
     rows += segment_rows;  // At most 2^40 each: no overflow before the loop ends.
     if (rows > kMaxRows) break;
   }

@@ -135,9 +135,17 @@ Superblock read_superblock(int fd, const std::string& path, Head& head) {
 
 void check_superblock(const Superblock& superblock, std::uint64_t file_bytes, const std::string& path) {
   const std::string where = fmt::format("superblock of generation {}", superblock.generation);
-  if (superblock.required_features != 0) {
-    throw_newer(path,
-                fmt::format("{}: expected no required features, found {:#x}", where, superblock.required_features));
+  if ((superblock.required_features & ~kFeatureRemovals) != 0) {
+    throw_newer(path, fmt::format("{}: expected no required features but {:#x}, found {:#x}", where, kFeatureRemovals,
+                                  superblock.required_features));
+  }
+  const bool removals = superblock.required_features != 0;
+  if (removals ? superblock.removed > superblock.rows || superblock.next_id > kMaxNextId
+               : (superblock.removed | superblock.next_id) != 0) {
+    throw_corrupt(path, where,
+                  removals ? "at most as many removed rows as rows, and a next id of at most 2^63 - 1"
+                           : "no removed rows and no next id without the feature",
+                  fmt::format("{} removed of {}, next id {}", superblock.removed, superblock.rows, superblock.next_id));
   }
   if (superblock.reserved0 != 0 || !all_zero(superblock.reserved1)) {
     throw_corrupt(path, where, "reserved bytes of zero", "others");
@@ -190,6 +198,10 @@ void read_directory(int fd, const std::string& path, FileState& state) {
 }
 
 }  // namespace
+
+std::uint64_t next_id_of(const Superblock& superblock) noexcept {
+  return (superblock.required_features & kFeatureRemovals) != 0 ? superblock.next_id : superblock.rows;
+}
 
 FileState read_file_state(int fd, const std::string& path) {
   FileState state;

@@ -27,6 +27,9 @@ FileState read_file_state(int fd, const std::string& path);
 /// Checks the entries against the header and against each other (directory.cpp).
 void check_directory(const FileState& state, const std::string& path);
 
+/// The id of the next row that gets a number as its id.
+std::uint64_t next_id_of(const Superblock& superblock) noexcept;
+
 /// "section hi of segment 3 at offset 8192".
 std::string describe(const DirectoryEntry& entry);
 

@@ -22,6 +22,7 @@ constexpr SectionTraits kSections[] = {
     {SectionKind::norms, "norms", true, true, 4, false},
     {SectionKind::list_radii, "list_radii", true, false, 4, false},
     {SectionKind::list_residuals, "list_residuals", true, false, 4, false},
+    {SectionKind::removed_rows, "removed_rows", true, false, 8, false},
 };
 
 /// The checksum is the last member and covers everything before it.

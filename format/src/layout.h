@@ -32,6 +32,8 @@ inline constexpr std::uint64_t kMaxLists = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t kMaxRows = std::uint64_t{1} << 40;
 inline constexpr std::uint64_t kMaxMetadata = std::uint64_t{16} << 20;
 inline constexpr std::uint32_t kMaxCompressionLevel = 22;
+/// The largest id that a row can be given.
+inline constexpr std::uint64_t kMaxNextId = (std::uint64_t{1} << 63) - 1;
 /// So that there is always a next generation.
 inline constexpr std::uint64_t kMaxGeneration = (std::uint64_t{1} << 63) - 1;
 
@@ -76,10 +78,16 @@ struct Superblock {
   std::uint64_t directory_checksum = 0;
   std::uint64_t rows = 0;
   std::uint64_t segments = 0;
-  std::array<unsigned char, 40> reserved1 = {};
+  std::uint64_t removed =
+      0;  ///< Rows that are marked as removed in all segments. 0 without kFeatureRemovals, as is ...
+  std::uint64_t next_id = 0;  ///< ... the id that the next row gets when its writer does not name one.
+  std::array<unsigned char, 24> reserved1 = {};
   std::uint64_t checksum = 0;  ///< Of the 120 bytes before.
 };
 static_assert(sizeof(Superblock) == 128);
+
+/// Required: rows may be removed, and numbering need not go on at the number of rows.
+inline constexpr std::uint32_t kFeatureRemovals = 1;
 
 struct DirectoryHeader {
   std::array<unsigned char, 8> magic = kDirectoryMagic;
@@ -103,7 +111,7 @@ enum class SectionKind : std::uint32_t {
   norms = 20,
   list_radii = 21,
   list_residuals = 22,
-  // 32 to 63 are reserved for tombstones and what else deletion needs.
+  removed_rows = 32,
 };
 
 inline constexpr std::uint32_t kSectionOptional = 1;    ///< A reader that does not know the kind skips the section.

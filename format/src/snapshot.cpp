@@ -15,6 +15,7 @@
 #include "frames.h"
 #include "ivf/error.hpp"
 #include "ivf/format/container.hpp"
+#include "ivf/format/row_bits.hpp"
 
 namespace ivf::format {
 namespace {
@@ -76,6 +77,7 @@ class MappedSnapshot final : public Snapshot {
       describe_section(entry);
     }
     for (const SegmentView& segment : segments_) check_offsets(segment);
+    check_removed();
     hash_ = hash128_hex(std::as_bytes(std::span(&state_.header, 1)), state_.directory);
   }
 
@@ -83,6 +85,8 @@ class MappedSnapshot final : public Snapshot {
   const Planes& centroids() const override { return centroids_; }
   const std::vector<SegmentView>& segments() const override { return segments_; }
   std::uint64_t rows() const override { return state_.superblock.rows; }
+  std::uint64_t removed() const override { return state_.superblock.removed; }
+  std::uint64_t next_id() const override { return next_id_of(state_.superblock); }
   std::uint64_t generation() const override { return state_.superblock.generation; }
   bool compressed() const override { return state_.header.compression_level != 0; }
   std::uint64_t file_bytes() const override { return file_bytes_; }
@@ -182,6 +186,9 @@ class MappedSnapshot final : public Snapshot {
           throw_corrupt(path_, describe(entry), "residual bounds that are finite and not negative", "others");
         }
         break;
+      case SectionKind::removed_rows:
+        segment->removed = typed<std::uint64_t>(bytes);
+        break;
     }
   }
 
@@ -197,6 +204,22 @@ class MappedSnapshot final : public Snapshot {
     }
     throw_corrupt(path_, where, fmt::format("{} last, the number of rows", segment.rows),
                   fmt::format("{}", segment.offsets.back()));
+  }
+
+  void check_removed() const {
+    std::uint64_t removed = 0;
+    for (const SegmentView& segment : segments_) {
+      removed += count_rows(segment.removed);
+      if (!segment.removed.empty() && segment.rows % 64 != 0 && segment.removed.back() >> (segment.rows % 64) != 0) {
+        throw_corrupt(path_, fmt::format("section removed_rows of segment {}", &segment - segments_.data()),
+                      fmt::format("zero bits past row {}", segment.rows - 1), "others");
+      }
+    }
+    if (removed != state_.superblock.removed) {
+      throw_corrupt(path_, "sections removed_rows",
+                    fmt::format("{} removed rows as the superblock says", state_.superblock.removed),
+                    fmt::format("{}", removed));
+    }
   }
 
   void describe_section(const DirectoryEntry& entry) {

@@ -17,6 +17,7 @@
 #include "checksum.h"
 #include "file_state.h"
 #include "ivf/error.hpp"
+#include "ivf/format/row_bits.hpp"
 #include "new_file.h"
 #include "section_sink.h"
 #include "writer_lock.h"
@@ -134,6 +135,8 @@ class FileWriter final : public Writer {
     entries_ = std::move(state.entries);
     parameters_ = read_parameters(state);
     end_ = superblock_.committed_end;
+    removed_ = superblock_.removed;
+    next_id_ = next_id_of(superblock_);
     // Leftovers of a writer that was interrupted. No reader uses anything past the committed end.
     discard_after_committed_end();
   }
@@ -146,15 +149,29 @@ class FileWriter final : public Writer {
 
   const Parameters& parameters() const override { return parameters_; }
   std::uint64_t rows() const override { return superblock_.rows + pending_rows_; }
+  std::uint64_t segments() const override { return superblock_.segments + pending_segments_; }
+  std::uint64_t next_id() const override { return next_id_; }
+  std::uint64_t generation() const override { return superblock_.generation; }
+
+  void set_next_id(std::uint64_t next_id) override {
+    check_usable();
+    require(next_id <= kMaxNextId, fmt::format("next id: expected at most 2^63 - 1, found {}", next_id));
+    pending_ |= next_id != next_id_;
+    next_id_ = next_id;
+  }
 
   void write_segment(const SegmentView& segment) override {
     check_usable();
     if (segment.rows == 0) return;
     require(segment.rows <= kMaxRows - rows(), fmt::format("'{}': an index holds at most 2^40 rows", path_));
+    require(segment.rows <= kMaxNextId - next_id_,
+            fmt::format("'{}': expected room for {} more ids, found that the next one is {}; sort the ids by "
+                        "compacting the index, or merge it into a new one",
+                        path_, segment.rows, next_id_));
     check_segment(segment, parameters_);
     failed_ = true;  // Until the end: what throws leaves the writer unusable.
     pending_ = true;
-    const std::uint64_t number = superblock_.segments + pending_segments_;
+    const std::uint64_t number = segments();
     SectionSink sink = section_sink();
     const auto add = [&](SectionKind kind, std::uint64_t items, std::span<const std::byte> raw) {
       if (!raw.empty()) entries_.push_back(sink.write(kind, number, items, raw));
@@ -168,7 +185,34 @@ class FileWriter final : public Writer {
     if (!all_zero(segment.planes.lo)) add(SectionKind::lo, segment.rows, std::as_bytes(segment.planes.lo));
     end_ = sink.end();
     pending_rows_ += segment.rows;
+    next_id_ += segment.rows;
     ++pending_segments_;
+    failed_ = false;
+    if (!segment.removed.empty()) set_removed(number, segment.removed);
+  }
+
+  void set_removed(std::uint64_t segment, std::span<const std::uint64_t> removed) override {
+    check_usable();
+    require(segment < segments(),
+            fmt::format("removed rows: expected a segment below {}, found {}", segments(), segment));
+    const std::uint64_t rows = rows_of(segment);
+    require(removed.size() == row_words(rows) && (rows % 64 == 0 || removed.back() >> (rows % 64) == 0),
+            fmt::format("removed rows: expected {} words, with no bit past row {}", row_words(rows), rows - 1));
+    failed_ = true;
+    pending_ = true;
+    const auto old = std::find_if(entries_.begin(), entries_.end(), [&](const DirectoryEntry& entry) {
+      return entry.segment == segment && entry.section() == SectionKind::removed_rows;
+    });
+    if (old != entries_.end()) {
+      removed_ -= count_rows(read_words(*old));
+      entries_.erase(old);
+    }
+    if (const std::uint64_t count = count_rows(removed); count != 0) {
+      SectionSink sink = section_sink();
+      entries_.push_back(sink.write(SectionKind::removed_rows, segment, removed.size(), std::as_bytes(removed)));
+      end_ = sink.end();
+      removed_ += count;
+    }
     failed_ = false;
   }
 
@@ -206,6 +250,21 @@ class FileWriter final : public Writer {
     }
   }
 
+  /// Rows of a segment, committed or pending.
+  std::uint64_t rows_of(std::uint64_t segment) const {
+    const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const DirectoryEntry& candidate) {
+      return candidate.segment == segment && candidate.section() == SectionKind::ids;
+    });
+    return entry->items;  // read_file_state() and write_segment() see to it that there is one.
+  }
+
+  /// A section of words that are stored as they are.
+  std::vector<std::uint64_t> read_words(const DirectoryEntry& entry) const {
+    std::vector<std::uint64_t> words(entry.items);
+    pread_fully(fd(), words.data(), words.size() * sizeof words[0], entry.offset, path_);
+    return words;
+  }
+
   Parameters read_parameters(const FileState& state) const {
     Parameters parameters;
     parameters.kind = static_cast<IndexKind>(state.header.kind);
@@ -239,6 +298,11 @@ class FileWriter final : public Writer {
     ++next.generation;
     next.rows += pending_rows_;
     next.segments += pending_segments_;
+    // What is not needed is not written, so that an index from which nothing was removed is what it always was.
+    const bool removals = removed_ != 0 || next_id_ != next.rows;
+    next.required_features = removals ? kFeatureRemovals : 0;
+    next.removed = removals ? removed_ : 0;
+    next.next_id = removals ? next_id_ : 0;
     DirectoryHeader directory_header;
     directory_header.generation = next.generation;
     directory_header.rows = next.rows;
@@ -299,6 +363,8 @@ class FileWriter final : public Writer {
   std::uint64_t end_ = 0;  ///< Where the next section goes.
   std::uint64_t pending_rows_ = 0;
   std::uint64_t pending_segments_ = 0;
+  std::uint64_t removed_ = 0;  ///< With what is pending, as is ...
+  std::uint64_t next_id_ = 0;  ///< ... the numbering.
   bool pending_ = false;
   bool superblock_started_ = false;  ///< The file may hold the old or the new superblock.
   bool failed_ = false;

@@ -33,7 +33,7 @@ enum class When {
 };
 
 struct Case {
-  const char* file;  ///< Which sound file is damaged: "ivf", "flat" or "zstd".
+  const char* file;  ///< Which sound file is damaged: "ivf", "flat", "zstd" or "removed".
   Repair repair;
   std::function<void(IndexImage&)> damage;
   When when = When::open;
@@ -125,7 +125,11 @@ const std::map<std::string, Case>& cases() {
       {"required-feature", {"ivf", superblock, [](IndexImage& i) { i.superblock().required_features = 0x10; }}},
       {"writer-feature",
        {"ivf", superblock, [](IndexImage& i) { i.superblock().writer_required_features = 0x20; }, When::append}},
-      {"superblock-reserved", {"ivf", superblock, [](IndexImage& i) { i.superblock().reserved1[39] = 1; }}},
+      {"removed-without-feature", {"ivf", superblock, [](IndexImage& i) { i.superblock().removed = 1; }}},
+      {"next-id-without-feature", {"ivf", superblock, [](IndexImage& i) { i.superblock().next_id = 99; }}},
+      {"removed-more-than-rows", {"removed", superblock, [](IndexImage& i) { i.superblock().removed = 28; }}},
+      {"next-id-large", {"removed", superblock, [](IndexImage& i) { i.superblock().next_id = kMaxNextId + 1; }}},
+      {"superblock-reserved", {"ivf", superblock, [](IndexImage& i) { i.superblock().reserved1[23] = 1; }}},
       {"slot-reserved", {"ivf", nothing, [](IndexImage& i) { i.bytes()[kHeadBytes - 1] = std::byte{1}; }}},
       {"truncated", {"ivf", nothing, [](IndexImage& i) { i.bytes().pop_back(); }}},
       {"committed-end", {"ivf", superblock, [](IndexImage& i) { i.superblock().committed_end = kHuge; }}},
@@ -184,7 +188,7 @@ const std::map<std::string, Case>& cases() {
                              DirectoryEntry& last = i.entries().back();
                              last.stored_bytes = i.superblock().directory_offset - last.offset - 63;
                            }}},
-      {"section-kind", {"ivf", directory, [](IndexImage& i) { i.entries().back().kind = 32; }}},
+      {"section-kind", {"ivf", directory, [](IndexImage& i) { i.entries().back().kind = 63; }}},
       {"section-flag", {"ivf", directory, [](IndexImage& i) { hi(i).flags = 4; }}},
       {"section-reserved", {"ivf", directory, [](IndexImage& i) { hi(i).reserved = 1; }}},
       {"section-not-bulk",
@@ -221,6 +225,24 @@ const std::map<std::string, Case>& cases() {
                              }}},
 
       // Values that are checked when the file is opened.
+      {"removed-in-older", {"removed", superblock,
+                            [](IndexImage& i) {
+                              i.superblock().required_features = 0;
+                              i.superblock().removed = i.superblock().next_id = 0;
+                            }}},
+      {"removed-size", {"removed", directory,
+                        [](IndexImage& i) {
+                          DirectoryEntry& removed = i.entry(SectionKind::removed_rows);
+                          removed.items = 2;
+                          removed.raw_bytes = removed.stored_bytes = 16;
+                        }}},
+      {"removed-checksum",
+       {"removed", nothing, [](IndexImage& i) { i.section<std::uint64_t>(SectionKind::removed_rows)[0] ^= 1; }}},
+      {"removed-count",
+       {"removed", sections, [](IndexImage& i) { i.section<std::uint64_t>(SectionKind::removed_rows)[0] ^= 1; }}},
+      {"removed-past-end",
+       {"removed", sections,
+        [](IndexImage& i) { i.section<std::uint64_t>(SectionKind::removed_rows)[0] |= std::uint64_t{1} << 20; }}},
       {"metadata-checksum",
        {"ivf", nothing, [](IndexImage& i) { i.section<char>(SectionKind::metadata)[0] ^= 1; }}},
       {"offsets-checksum",
@@ -323,6 +345,9 @@ class Sources {
     Writer::Options compress;
     compress.compress = true;
     write_sample(path("zstd"), make_sample(large), compress);
+    SampleOptions removed;
+    removed.removed = true;
+    write_sample(path("removed"), make_sample(removed));
   }
   std::string path(const std::string& name) const { return directory_.file(name); }
 
@@ -375,7 +400,7 @@ TEST_CASE("a writer refuses a malformed head or directory and leaves the file al
   for (const auto& [name, test] : cases()) {
     if (test.repair == Repair::sections || test.when == When::verify) continue;
     // Writers do not read these sections.
-    if (name == "offsets-checksum" || name == "compressed-checksum") continue;
+    if (name == "offsets-checksum" || name == "compressed-checksum" || name == "removed-checksum") continue;
     INFO("case " << name);
     IndexImage image(sources.path(test.file));
     test.damage(image);

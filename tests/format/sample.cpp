@@ -5,6 +5,7 @@
 #include <iterator>
 #include <stdexcept>
 
+#include "ivf/format/row_bits.hpp"
 #include "ivf/philox.hpp"
 
 namespace ivf::test {
@@ -47,6 +48,7 @@ format::SegmentView SampleSegment::view() const noexcept {
   view.planes = {hi, lo, norms};
   view.radii = radii;
   view.residuals = residuals;
+  view.removed = removed;
   return view;
 }
 
@@ -88,7 +90,12 @@ Sample make_sample(const SampleOptions& options) {
   std::uint32_t seed = 1;
   for (const std::uint64_t rows : options.segment_rows) {
     sample.segments.push_back(make_segment(sample.parameters, rows, seed++, options.lo, options.residuals));
+    if (!options.removed) continue;
+    auto& removed = sample.segments.back().removed;
+    removed.resize(format::row_words(rows));
+    for (std::uint64_t row = 0; row < rows; row += 3) format::insert_row(removed, row);
   }
+  if (options.removed) sample.next_id = 1000;
   return sample;
 }
 
@@ -97,6 +104,10 @@ void write_sample(const std::string& path, const Sample& sample, const format::W
   writer->commit();
   for (const SampleSegment& segment : sample.segments) {
     writer->write_segment(segment.view());
+    writer->commit();
+  }
+  if (sample.next_id != 0) {
+    writer->set_next_id(sample.next_id);
     writer->commit();
   }
 }
@@ -112,7 +123,8 @@ bool holds(const format::Snapshot& snapshot, const Sample& sample, std::size_t s
   for (std::size_t i = 0; i < segments; ++i) rows += sample.segments[i].rows();
   if (found.kind != expected.kind || found.metric != expected.metric || found.dim != expected.dim ||
       found.nlist != expected.nlist || found.seed != expected.seed || found.metadata != expected.metadata ||
-      snapshot.rows() != rows || snapshot.segments().size() != segments ||
+      snapshot.rows() != rows || snapshot.next_id() != (sample.next_id == 0 ? rows : sample.next_id) ||
+      snapshot.segments().size() != segments ||
       !equal(snapshot.centroids(), sample.centroid_hi, sample.centroid_lo, sample.centroid_norms)) {
     return false;
   }
@@ -121,7 +133,7 @@ bool holds(const format::Snapshot& snapshot, const Sample& sample, std::size_t s
     const SampleSegment& segment = sample.segments[i];
     if (view.rows != segment.rows() || !equal(view.offsets, segment.offsets) || !equal(view.ids, segment.ids) ||
         !equal(view.planes, segment.hi, segment.lo, segment.norms) || !equal(view.radii, segment.radii) ||
-        !equal(view.residuals, segment.residuals)) {
+        !equal(view.residuals, segment.residuals) || !equal(view.removed, segment.removed)) {
       return false;
     }
   }

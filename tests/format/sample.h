@@ -14,6 +14,7 @@ struct SampleSegment {
   std::vector<idx_t> ids;
   std::vector<std::uint16_t> hi, lo;
   std::vector<float> norms, radii, residuals;
+  std::vector<std::uint64_t> removed;
 
   std::uint64_t rows() const noexcept { return ids.size(); }
   format::SegmentView view() const noexcept;
@@ -24,6 +25,7 @@ struct Sample {
   std::vector<std::uint16_t> centroid_hi, centroid_lo;
   std::vector<float> centroid_norms;
   std::vector<SampleSegment> segments;
+  std::uint64_t next_id = 0;  ///< 0: the number of rows.
 
   format::Planes centroids() const noexcept { return {centroid_hi, centroid_lo, centroid_norms}; }
   std::uint64_t rows() const noexcept;
@@ -37,6 +39,7 @@ struct SampleOptions {
   std::vector<std::uint64_t> segment_rows = {20, 7};
   bool lo = true;
   bool residuals = true;
+  bool removed = false;  ///< Every third row of each segment is, and numbering goes on at 1000.
   std::string metadata = R"({"tool":"sample"})";
 };
 

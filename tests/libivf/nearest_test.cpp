@@ -56,8 +56,8 @@ TEST_CASE("nearest: assignments equal the oracle while centroids move, whatever 
   struct Size {
     std::size_t n, d, nlist;
   };
-  for (const auto& [n, d, nlist] : {Size{1, 5, 1}, Size{70, 1, 3}, Size{130, 31, 33}, Size{150, 64, 64},
-                                    Size{90, 100, 140}, Size{600, 3, 40}, Size{33, 2, 1100}, Size{70, 520, 70}}) {
+  for (const auto& [n, d, nlist] : {Size{1, 5, 1}, Size{70, 1, 3}, Size{130, 31, 33}, Size{70, 64, 64},
+                                    Size{40, 100, 140}, Size{600, 3, 40}, Size{33, 2, 1100}, Size{34, 520, 35}}) {
     for (const auto kind : shapes::all_kinds()) {
       shapes::Random random(n + d);
       const auto rows = shapes::matrix(kind, n, d, random);
@@ -100,7 +100,7 @@ TEST_CASE("nearest: lists alone are the same, in batches of any size") {
           std::vector<std::int32_t> lists(n);
           for (std::size_t first = 0; first < n; first += batch) {
             const std::size_t count = std::min(batch, n - first);
-            detail::cpu_backend_at(level).assign(set.corpus(), {rows.data() + first * d, count, d}, nullptr,
+            detail::cpu_backend_at(level).assign(set.corpus(), {rows.data() + first * d, count, d},
                                                  lists.data() + first, nullptr, 2);
           }
           INFO(level << " " << shapes::name(kind) << " " << metric_name(metric) << " batch " << batch);

@@ -15,6 +15,7 @@
 
 #include "ivf/device.hpp"
 #include "ivf/error.hpp"
+#include "ivf/ids.hpp"
 #include "ivf/search.hpp"
 #include "ivf/types.hpp"
 
@@ -44,11 +45,13 @@ struct IndexInfo {
   std::size_t nlist = 1;
   bool flat = false;
   bool trained = false;
-  std::uint64_t rows = 0;
+  std::uint64_t rows = 0;     ///< Without the removed ones.
+  std::uint64_t removed = 0;  ///< Rows that were removed and still take memory.
+  std::uint64_t next_id = 0;  ///< The id that the next row added without ids gets.
   std::uint64_t segments = 0;
   std::uint64_t seed = 0;
   std::string metadata;                   ///< JSON: how it was trained.
-  std::vector<std::uint64_t> list_sizes;  ///< nlist
+  std::vector<std::uint64_t> list_sizes;  ///< nlist, without removed rows.
   double imbalance = 1;
 };
 
@@ -69,7 +72,7 @@ class Index {
 
   Metric metric() const noexcept;
   std::size_t dim() const noexcept;
-  std::uint64_t size() const noexcept;  ///< Rows.
+  std::uint64_t size() const noexcept;  ///< Rows, without the removed ones.
   bool is_trained() const noexcept;
   IndexInfo info() const;
 
@@ -81,17 +84,22 @@ class Index {
   /// The device that computes.
   DeviceInfo device() const;
 
-  /// Adds rows under the ids size() .. size()+n-1.
+  /// Adds rows under the next n numbers. Numbering begins at 0, and goes on by one with every row that is added,
+  /// whatever its id; removing rows does not set it back.
   void add(MatrixView rows, const RunOptions& options = {});
   /// Adds rows under the caller's ids (any but -1; duplicates allowed: they are separate rows).
   void add_with_ids(MatrixView rows, std::span<const idx_t> ids, const RunOptions& options = {});
+  /// Removes the rows with these ids: they are not found any more, and do not count for max_codes. Returns how many
+  /// rows that were. Their memory is freed when small segments are merged, and by writing the file anew
+  /// (compact_index).
+  std::uint64_t remove_ids(const IdSet& ids, const RunOptions& options = {});
   /// The k best rows of every query in the total order (value, id).
   SearchResult search(MatrixView queries, const SearchParams& params = {}) const;
   /// All rows with distance < radius (L2) or inner product > radius (IP, cosine); k is ignored.
   RangeResult range_search(MatrixView queries, float radius, const SearchParams& params = {}) const;
   /// Exact top-k over all rows, whatever the index: what `nprobe = nlist` returns, without the coarse step.
   SearchResult search_exact(MatrixView queries, const SearchParams& params = {}) const;
-  /// Removes all rows; the training stays.
+  /// Removes all rows; the training stays, and numbering begins anew.
   void reset();
   /// Writes the index to a new file (atomically).
   void save(const std::string& path, const SaveOptions& options = {}) const;
@@ -148,11 +156,17 @@ class FileAppender {
   ~FileAppender();
   std::size_t dim() const noexcept;
   Metric metric() const noexcept;
-  std::uint64_t size() const noexcept;  ///< Committed and pending rows.
+  std::uint64_t size() const noexcept;  ///< Committed and pending rows, without the removed ones.
   /// A number of rows that fits the memory cap as one batch.
   std::size_t batch_rows() const noexcept;
-  void append(MatrixView rows);  ///< Ids size() .. size()+n-1.
+  /// Under the next n numbers, as Index::add() counts them.
+  void append(MatrixView rows);
   void append(MatrixView rows, std::span<const idx_t> ids);
+  /// From now on, a commit removes the rows that were committed before under the ids of those it adds. It throws
+  /// Error(misuse) when an id was appended twice since the last commit. Takes 8 bytes an appended row.
+  void replace_ids();
+  /// Removes the rows that were committed before with these ids, as a part of the next commit. Returns how many.
+  std::uint64_t remove(const IdSet& ids);
   void commit();
 
  private:

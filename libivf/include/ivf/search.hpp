@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "ivf/ids.hpp"
 #include "ivf/types.hpp"
 
 namespace ivf {
@@ -16,6 +18,20 @@ enum class SearchMode {
   automatic,  ///< Chosen from avg_group = nq * nprobe / nlist.
   matrix,     ///< Per query: all candidates of a query together. Best for tiny batches.
   csr,        ///< Per list: the queries that probe a list are grouped and its rows are read once. Best for throughput.
+};
+
+/// How a search with a filter finds its rows.
+enum class FilterPlan {
+  automatic,  ///< `direct` where no more rows are allowed than a query would scan, else `scan`.
+  scan,       ///< The probed lists are scanned, and rows that are not allowed passed over.
+  direct,     ///< The allowed rows are scanned, and no others: the result is exact, whatever nprobe and max_codes say.
+};
+
+/// Which rows a search may find.
+struct Filter {
+  std::shared_ptr<const IdSet> ids;  ///< Null: all rows.
+  bool forbid = false;               ///< The rows with other ids than these.
+  FilterPlan plan = FilterPlan::automatic;
 };
 
 /// Called between pieces of long work with (what, done, total) in rows or queries, from the calling thread.
@@ -35,6 +51,7 @@ struct SearchParams : RunOptions {
   std::size_t nprobe = 1;       ///< Lists scanned a query; values over nlist mean nlist. Ignored by a flat index.
   std::uint64_t max_codes = 0;  ///< Rows scanned a query at most, in probe order, the last list cut; 0: no limit.
   SearchMode mode = SearchMode::automatic;
+  Filter filter;
 };
 
 /// What a search did. Counts are over all queries.
@@ -51,7 +68,9 @@ struct SearchStats {
   std::uint64_t queries_widened = 0;  ///< Queries scanned again because the first selection was not provably enough.
   std::uint64_t queries_on_host = 0;  ///< Of those that a device re-computes: with a value that the host had to decide.
   std::uint64_t host_syncs = 0;       ///< Times that the host waited for a device.
-  std::uint64_t bytes_scanned = 0;    ///< Bytes of the hi plane that the scan read (each list once a group).
+  FilterPlan filter_plan = FilterPlan::automatic;  ///< What a filter's search did: scan or direct.
+  std::uint64_t rows_allowed = 0;                  ///< Rows of the index that the filter allows.
+  std::uint64_t bytes_scanned = 0;  ///< Bytes of the hi plane that the scan read (each list once a group).
   double coarse_ms = 0, group_ms = 0, scan_ms = 0, refine_ms = 0, merge_ms = 0;  ///< Wall clock of the phases.
 };
 

@@ -30,8 +30,15 @@ struct Corpus {
   std::size_t nlist = 1;
   /// `ids` of a segment may be empty: the row's position counted over all segments is then its id (centroids).
   std::vector<format::SegmentView> segments;
-  std::uint64_t rows = 0;
+  std::uint64_t rows = 0;  ///< Stored, the removed ones counted in.
+  /// Rows that this request must not find, one set a segment (ivf/format/row_bits.hpp), the removed ones among them.
+  /// Empty: the removed ones. Only those do not count for max_codes.
+  std::vector<std::span<const std::uint64_t>> hidden;
   std::shared_ptr<const Resident> resident;  ///< Null: a backend that needs it loads the corpus for the call.
+
+  std::span<const std::uint64_t> hidden_in(std::size_t segment) const noexcept {
+    return hidden.empty() ? segments[segment].removed : hidden[segment];
+  }
 };
 
 /// The lists that each query looks at, in scan order.
@@ -109,9 +116,8 @@ class Backend {
   virtual RangeHits range(const ScanRequest& request, float radius, SearchStats& stats) = 0;
 
   /// The canonical nearest centroid of each row (smallest id on a tie), and its value. `centroids` is a corpus of one
-  /// list. `hint`, when not null, holds a likely answer per row (the last iteration's), which only makes it faster.
-  virtual void assign(const Corpus& centroids, MatrixView rows, const std::int32_t* hint, std::int32_t* list,
-                      float* value, unsigned threads) = 0;
+  /// list.
+  virtual void assign(const Corpus& centroids, MatrixView rows, std::int32_t* list, float* value, unsigned threads) = 0;
 
   /// Keeps rows for repeated work with `threads` threads and at most `max_memory` bytes besides the rows themselves (0:
   /// the backend's own limit). The backend must outlive the result.

@@ -7,6 +7,7 @@
 #include "backends/registry.h"
 #include "index/checks.h"
 #include "index/impl.h"
+#include "ivf/format/row_bits.hpp"
 
 namespace ivf {
 
@@ -22,9 +23,10 @@ class FileAppender::Impl {
     detail::check_stored_parameters(path, parameters);
     dim_ = parameters.dim;
     metric_ = parameters.metric;
+    // The writer's lock is held: what is read here stays the newest generation until commit().
+    snapshot_ = format::Snapshot::open(path, resources_.threads);
+    removed_rows_ = snapshot_->removed();
     if (parameters.kind == format::IndexKind::ivf) {
-      // The writer's lock is held: what is read here stays the newest generation.
-      snapshot_ = format::Snapshot::open(path, resources_.threads);
       centroids_ = std::make_unique<const detail::CentroidSet>(snapshot_->centroids(), parameters.nlist, dim_,
                                                                detail::is_inner_product(metric_));
     }
@@ -37,18 +39,21 @@ class FileAppender::Impl {
 
   std::size_t dim() const noexcept { return dim_; }
   Metric metric() const noexcept { return metric_; }
-  std::uint64_t size() const noexcept { return writer_->rows() + pending_rows(); }
+  std::uint64_t size() const noexcept { return writer_->rows() + pending_rows() - removed_rows_; }
   std::size_t batch_rows() const noexcept { return batch_rows_; }
 
   void append(MatrixView rows, detail::IncomingIds ids) {
     check_usable();
     detail::check_matrix(rows, dim_, "rows", resources_.threads);
     if (ids.numbered) {
-      ids.first_id = static_cast<idx_t>(size());
+      ids.first_id = static_cast<idx_t>(writer_->next_id() + pending_rows());
     } else {
       detail::check_ids(ids.given, rows.rows);
     }
     failed_ = true;  // Until all of it is in.
+    if (replaces_) {
+      for (std::size_t i = 0; i < rows.rows; ++i) appended_ids_.push_back(ids.get(i));
+    }
     for (std::size_t done = 0; done < rows.rows;) {
       const std::size_t count = std::min(rows.rows - done, batch_rows_ - pending_rows());
       if (count == batch_rows_) {
@@ -62,15 +67,58 @@ class FileAppender::Impl {
     failed_ = false;
   }
 
+  void replace_ids() noexcept { replaces_ = true; }
+
+  std::uint64_t remove(const IdSet& ids) {
+    check_usable();
+    const std::uint64_t before = removed_rows_;
+    const auto& segments = committed_segments();
+    removed_.resize(segments.size());
+    for (std::size_t s = 0; s < segments.size(); ++s) {
+      format::SegmentView segment = segments[s];
+      if (!removed_[s].empty()) segment.removed = removed_[s];
+      auto bits = detail::hidden_rows(segment, ids, true, resources_.threads);
+      const std::uint64_t more = format::count_rows(bits) - format::count_rows(segment.removed);
+      if (more == 0) continue;
+      removed_[s] = std::move(bits);
+      removed_rows_ += more;
+    }
+    return removed_rows_ - before;
+  }
+
   void commit() {
     check_usable();
+    if (replaces_) remove_replaced();
     failed_ = true;
     flush();
+    for (std::size_t s = 0; s < removed_.size(); ++s) {
+      if (!removed_[s].empty()) writer_->set_removed(s, removed_[s]);
+    }
     writer_->commit();
+    removed_.clear();
+    appended_ids_.clear();
     failed_ = false;
   }
 
  private:
+  /// Of the newest commit, which may be one of this appender.
+  const std::vector<format::SegmentView>& committed_segments() {
+    if (snapshot_->generation() != writer_->generation()) snapshot_ = format::Snapshot::open(path_, resources_.threads);
+    return snapshot_->segments();
+  }
+
+  void remove_replaced() {
+    std::sort(appended_ids_.begin(), appended_ids_.end());
+    const auto twice = std::adjacent_find(appended_ids_.begin(), appended_ids_.end());
+    if (twice != appended_ids_.end()) {
+      throw Error(ErrorKind::misuse,
+                  fmt::format("{}: expected each id once among the rows that replace others, found {} twice; commit "
+                              "between them, or leave the older one out",
+                              path_, *twice));
+    }
+    remove(IdSet(appended_ids_));
+  }
+
   bool normalizes() const noexcept { return metric_ == Metric::cosine; }
   std::size_t pending_rows() const noexcept { return pending_ids_.size(); }
 
@@ -119,6 +167,10 @@ class FileAppender::Impl {
   std::size_t batch_rows_ = 1;
   std::vector<float> pending_;
   std::vector<idx_t> pending_ids_;
+  std::vector<detail::RowBits> removed_;  ///< Of committed segments, as the next commit leaves them; empty: no change.
+  std::uint64_t removed_rows_ = 0;        ///< In all segments, with those that are pending.
+  bool replaces_ = false;
+  std::vector<idx_t> appended_ids_;  ///< Since the last commit, when they replace others.
   bool failed_ = false;
 };
 
@@ -131,6 +183,8 @@ std::uint64_t FileAppender::size() const noexcept { return impl_->size(); }
 std::size_t FileAppender::batch_rows() const noexcept { return impl_->batch_rows(); }
 void FileAppender::append(MatrixView rows) { impl_->append(rows, {}); }
 void FileAppender::append(MatrixView rows, std::span<const idx_t> ids) { impl_->append(rows, {ids, 0, false}); }
+void FileAppender::replace_ids() { impl_->replace_ids(); }
+std::uint64_t FileAppender::remove(const IdSet& ids) { return impl_->remove(ids); }
 void FileAppender::commit() { impl_->commit(); }
 
 }  // namespace ivf

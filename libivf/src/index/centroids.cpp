@@ -71,7 +71,7 @@ void assign_rows(Backend& backend, const CentroidSet& centroids, const IncomingR
       });
       part = MatrixView(copy.data(), count, rows.dim);
     }
-    backend.assign(placed, part, nullptr, lists + first, values + first, resources.threads);
+    backend.assign(placed, part, lists + first, values + first, resources.threads);
   }
   if (progress && rows.rows != 0) progress("assign", rows.rows, rows.rows);
 }

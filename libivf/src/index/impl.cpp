@@ -8,6 +8,7 @@
 
 #include "backends/registry.h"
 #include "index/checks.h"
+#include "ivf/format/row_bits.hpp"
 #include "kmeans/kmeans.h"
 #include "rows.h"
 
@@ -100,8 +101,9 @@ std::unique_ptr<IndexImpl> IndexImpl::load(const std::string& path, const RunOpt
         snapshot->centroids(), parameters.nlist, parameters.dim, detail::is_inner_product(parameters.metric));
   }
   std::vector<Held> held;
-  for (const format::SegmentView& view : snapshot->segments()) held.push_back({nullptr, view});
+  for (const format::SegmentView& view : snapshot->segments()) held.push_back({nullptr, view, nullptr});
   impl->use_segments(std::move(held));
+  impl->next_id_ = snapshot->next_id();
   impl->snapshot_ = std::move(snapshot);
   return impl;
 }
@@ -124,13 +126,12 @@ IndexInfo IndexImpl::info() const {
   info.flat = flat();
   info.trained = trained();
   info.rows = rows();
+  info.removed = removed_;
+  info.next_id = next_id_;
   info.segments = held_.size();
   info.seed = parameters_.seed;
   info.metadata = parameters_.metadata;
-  info.list_sizes.resize(info.nlist);
-  for (const format::SegmentView& segment : segments()) {
-    for (std::size_t l = 0; l < info.nlist; ++l) info.list_sizes[l] += segment.offsets[l + 1] - segment.offsets[l];
-  }
+  info.list_sizes = detail::present_rows(segments(), info.nlist);
   info.imbalance = detail::imbalance_of(info.list_sizes);
   return info;
 }
@@ -198,6 +199,21 @@ void IndexImpl::add(MatrixView rows, const detail::IncomingIds& ids, const RunOp
   auto held = held_;
   for (auto& segment : built) push_segment(held, std::move(segment), resources.threads);
   use_segments(std::move(held));
+  next_id_ += rows.rows;
+}
+
+std::uint64_t IndexImpl::remove(const IdSet& ids, const RunOptions& options) {
+  const unsigned threads = detail::Resources::of(options).threads;
+  const std::uint64_t before = removed_;
+  auto held = held_;
+  for (Held& one : held) {
+    auto bits = std::make_shared<const detail::RowBits>(detail::hidden_rows(one.view, ids, true, threads));
+    if (format::count_rows(*bits) == format::count_rows(one.view.removed)) continue;
+    one.view.removed = *bits;
+    one.removed = std::move(bits);
+  }
+  use_segments(std::move(held));
+  return removed_ - before;
 }
 
 void IndexImpl::push_segment(std::vector<Held>& held, std::shared_ptr<const detail::OwnedSegment> segment,
@@ -212,8 +228,9 @@ void IndexImpl::push_segment(std::vector<Held>& held, std::shared_ptr<const deta
     segment = detail::merge_segments(last, segment->view(), parameters_.dim, threads);
     held.pop_back();
   }
+  if (segment->rows == 0) return;
   const auto view = segment->view();
-  held.push_back({std::move(segment), view});
+  held.push_back({std::move(segment), view, nullptr});
 }
 
 void IndexImpl::use_segments(std::vector<Held> held) {
@@ -221,13 +238,17 @@ void IndexImpl::use_segments(std::vector<Held> held) {
   corpus.dim = parameters_.dim;
   corpus.inner_product = detail::is_inner_product(parameters_.metric);
   corpus.nlist = parameters_.nlist;
+  std::uint64_t removed = 0;
   for (const Held& one : held) {
     corpus.segments.push_back(one.view);
     corpus.rows += one.view.rows;
+    removed += format::count_rows(one.view.removed);
   }
+  removed_ = removed;
   held_ = std::move(held);
   corpus_ = std::move(corpus);
   residency_->rows.reset();
+  filter_cache_ = std::make_unique<FilterCache>();
 }
 
 void IndexImpl::to(const Placement& placement) {
@@ -262,7 +283,10 @@ void IndexImpl::reset() noexcept {
   held_.clear();
   corpus_.segments.clear();
   corpus_.rows = 0;
+  removed_ = 0;
+  next_id_ = 0;
   residency_->rows.reset();
+  filter_cache_->rows.reset();
 }
 
 void IndexImpl::save(const std::string& path, const SaveOptions& options) const {
@@ -274,6 +298,7 @@ void IndexImpl::save(const std::string& path, const SaveOptions& options) const 
   const auto writer = format::Writer::create(path, parameters_, flat() ? format::Planes{} : centroids().planes(),
                                              writer_options, options.replace);
   for (const format::SegmentView& segment : segments()) writer->write_segment(segment);
+  writer->set_next_id(next_id_);
   writer->commit();
 }
 

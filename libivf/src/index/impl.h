@@ -11,7 +11,9 @@
 
 #include "backends/backend.h"
 #include "index/centroids.h"
+#include "index/filter.h"
 #include "index/resources.h"
+#include "index/row_sets.h"
 #include "index/segment.h"
 #include "ivf/format/container.hpp"
 #include "ivf/index.hpp"
@@ -27,7 +29,8 @@ class IndexImpl {
   const format::Parameters& parameters() const noexcept { return parameters_; }
   bool flat() const noexcept { return parameters_.kind == format::IndexKind::flat; }
   bool trained() const noexcept { return flat() || centroids_ != nullptr; }
-  std::uint64_t rows() const noexcept { return corpus_.rows; }
+  std::uint64_t rows() const noexcept { return corpus_.rows - removed_; }  ///< Without those that were removed.
+  std::uint64_t next_id() const noexcept { return next_id_; }
   const detail::CentroidSet& centroids() const;
   const std::vector<format::SegmentView>& segments() const noexcept { return corpus_.segments; }
   IndexInfo info() const;
@@ -44,6 +47,8 @@ class IndexImpl {
   void set_centroids(MatrixView centroids);
   std::vector<idx_t> assign(MatrixView rows, const RunOptions& options) const;
   void add(MatrixView rows, const detail::IncomingIds& ids, const RunOptions& options);
+  /// Returns how many rows were removed.
+  std::uint64_t remove(const IdSet& ids, const RunOptions& options);
   void reset() noexcept;
   void save(const std::string& path, const SaveOptions& options) const;
 
@@ -58,6 +63,7 @@ class IndexImpl {
   struct Held {
     std::shared_ptr<const detail::OwnedSegment> owner;
     format::SegmentView view;
+    std::shared_ptr<const detail::RowBits> removed;  ///< What view.removed shows, unless that is mapped.
   };
   /// Appends a segment, merged with the ones before it that are small.
   void push_segment(std::vector<Held>& held, std::shared_ptr<const detail::OwnedSegment> segment,
@@ -68,7 +74,9 @@ class IndexImpl {
   std::shared_ptr<const format::Snapshot> snapshot_;  ///< Keeps mapped centroids and segments alive.
   std::unique_ptr<const detail::CentroidSet> centroids_;
   std::vector<Held> held_;
-  detail::Corpus corpus_;  ///< What is searched: views of held_.
+  detail::Corpus corpus_;      ///< What is searched: views of held_.
+  std::uint64_t removed_ = 0;  ///< Of its rows.
+  std::uint64_t next_id_ = 0;  ///< Of the next row that is numbered.
 
   /// What the backend keeps on its device, made when it is first needed. Searches may come from several threads.
   struct Residency {
@@ -76,6 +84,19 @@ class IndexImpl {
     std::shared_ptr<const detail::Resident> rows, centroids;
   };
   detail::Corpus placed(const detail::Corpus& corpus, std::shared_ptr<const detail::Resident>& resident) const;
+
+  /// The rows that a filter allows: kept for the next search, which often has the same one.
+  std::shared_ptr<const detail::AllowedRows> allowed_rows(const Filter& filter, unsigned threads) const;
+  SearchResult search_allowed(const detail::AllowedRows& allowed, MatrixView queries, const SearchParams& params) const;
+
+  /// The last filter's rows; forgotten when the rows change.
+  struct FilterCache {
+    std::mutex mutex;
+    std::uint64_t identity = 0;
+    bool forbid = false;
+    std::shared_ptr<const detail::AllowedRows> rows;
+  };
+  std::unique_ptr<FilterCache> filter_cache_ = std::make_unique<FilterCache>();
 
   Placement placement_;
   std::shared_ptr<detail::Backend> backend_;  ///< Null: the native CPU backend.

@@ -142,11 +142,22 @@ SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, b
   if (params.k == 0 || params.k > detail::max_k) {
     throw Error(ErrorKind::misuse, fmt::format("expected k of 1 to {}, found {}", detail::max_k, params.k));
   }
-  const detail::Corpus corpus = placed_rows();
+  detail::Corpus corpus = placed_rows();
   BatchedScan scan(*this, corpus, queries, params, exact);
   SearchResult result;
   result.nq = queries.rows;
   result.k = params.k;
+  std::shared_ptr<const detail::AllowedRows> allowed;
+  if (params.filter.ids != nullptr) {
+    allowed = allowed_rows(params.filter, Resources::of(params).threads);
+    const bool whole = exact || flat();
+    if (detail::scans_directly(params, *allowed, rows(), whole ? 1 : parameters_.nlist)) {
+      return search_allowed(*allowed, queries, params);
+    }
+    corpus.hidden = allowed->hidden_views();
+    result.stats.filter_plan = FilterPlan::scan;
+    result.stats.rows_allowed = allowed->count;
+  }
   result.distances.resize(queries.rows * params.k);
   result.ids.resize(queries.rows * params.k);
   scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t first) {
@@ -156,11 +167,52 @@ SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, b
   return result;
 }
 
+std::shared_ptr<const detail::AllowedRows> IndexImpl::allowed_rows(const Filter& filter, unsigned threads) const {
+  const std::lock_guard lock(filter_cache_->mutex);
+  FilterCache& cache = *filter_cache_;
+  if (cache.rows == nullptr || cache.identity != filter.ids->identity() || cache.forbid != filter.forbid) {
+    cache.rows = std::make_shared<const detail::AllowedRows>(segments(), filter, threads);
+    cache.identity = filter.ids->identity();
+    cache.forbid = filter.forbid;
+  }
+  return cache.rows;
+}
+
+SearchResult IndexImpl::search_allowed(const detail::AllowedRows& allowed, MatrixView queries,
+                                       const SearchParams& params) const {
+  SearchResult result;
+  result.nq = queries.rows;
+  result.k = params.k;
+  const Resources resources = Resources::of(params);
+  detail::BestRows best(queries.rows, params.k, !detail::is_inner_product(parameters_.metric));
+  detail::AllowedBlocks blocks(corpus_, allowed, resources);
+  std::vector<float> values(queries.rows * params.k);
+  std::vector<idx_t> ids(queries.rows * params.k);
+  while (const detail::Corpus* block = blocks.next()) {
+    BatchedScan scan(*this, *block, queries, params, true);
+    scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t first) {
+      backend().topk(request, params.k, values.data() + first * params.k, ids.data() + first * params.k, result.stats);
+    });
+    best.merge(values, ids, resources.threads);
+  }
+  best.take(result.distances, result.ids);
+  result.stats.filter_plan = FilterPlan::direct;
+  result.stats.rows_allowed = allowed.count;
+  return result;
+}
+
 RangeResult IndexImpl::range_search(MatrixView queries, float radius, const SearchParams& params) const {
   if (radius != radius) throw Error(ErrorKind::misuse, "expected a radius, found NaN");
-  const detail::Corpus corpus = placed_rows();
+  detail::Corpus corpus = placed_rows();
   BatchedScan scan(*this, corpus, queries, params, false);
   RangeResult result;
+  std::shared_ptr<const detail::AllowedRows> allowed;
+  if (params.filter.ids != nullptr) {
+    allowed = allowed_rows(params.filter, Resources::of(params).threads);
+    corpus.hidden = allowed->hidden_views();
+    result.stats.filter_plan = FilterPlan::scan;
+    result.stats.rows_allowed = allowed->count;
+  }
   result.lims.reserve(queries.rows + 1);
   result.lims.push_back(0);
   scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t) {

@@ -6,6 +6,7 @@
 
 #include "index/checks.h"
 #include "index/impl.h"
+#include "ivf/format/row_bits.hpp"
 #include "ivf/index.hpp"
 #include "rows.h"
 
@@ -27,12 +28,14 @@ const Placement& Index::placement() const noexcept { return impl_->placement(); 
 DeviceInfo Index::device() const { return impl_->backend().device(); }
 
 void Index::add(MatrixView rows, const RunOptions& options) {
-  impl_->add(rows, {{}, static_cast<idx_t>(impl_->rows()), true}, options);
+  impl_->add(rows, {{}, static_cast<idx_t>(impl_->next_id()), true}, options);
 }
 
 void Index::add_with_ids(MatrixView rows, std::span<const idx_t> ids, const RunOptions& options) {
   impl_->add(rows, {ids, 0, false}, options);
 }
+
+std::uint64_t Index::remove_ids(const IdSet& ids, const RunOptions& options) { return impl_->remove(ids, options); }
 
 SearchResult Index::search(MatrixView queries, const SearchParams& params) const {
   return impl_->search(queries, params, false);
@@ -77,8 +80,9 @@ std::vector<idx_t> IndexIVFFlat::list_ids(std::size_t list) const {
   check_list(list, impl_->parameters().nlist);
   std::vector<idx_t> ids;
   for (const auto& segment : impl_->segments()) {
-    const auto part = segment.ids.subspan(segment.offsets[list], segment.offsets[list + 1] - segment.offsets[list]);
-    ids.insert(ids.end(), part.begin(), part.end());
+    for (std::uint64_t row = segment.offsets[list]; row < segment.offsets[list + 1]; ++row) {
+      if (!format::has_row(segment.removed, row)) ids.push_back(segment.ids[row]);
+    }
   }
   return ids;
 }
@@ -88,11 +92,13 @@ std::vector<float> IndexIVFFlat::list_vectors(std::size_t list) const {
   const std::size_t dim = this->dim();
   std::vector<float> vectors;
   for (const auto& segment : impl_->segments()) {
-    const std::size_t first = segment.offsets[list] * dim, count = segment.offsets[list + 1] * dim - first;
     const auto& planes = segment.planes;
-    vectors.resize(vectors.size() + count);
-    detail::join_planes(planes.hi.data() + first, planes.lo.empty() ? nullptr : planes.lo.data() + first, count,
-                        vectors.data() + vectors.size() - count);
+    for (std::uint64_t row = segment.offsets[list]; row < segment.offsets[list + 1]; ++row) {
+      if (format::has_row(segment.removed, row)) continue;
+      vectors.resize(vectors.size() + dim);
+      detail::join_planes(planes.hi.data() + row * dim, planes.lo.empty() ? nullptr : planes.lo.data() + row * dim, dim,
+                          vectors.data() + vectors.size() - dim);
+    }
   }
   return vectors;
 }

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "index/row_sets.h"
+#include "ivf/format/row_bits.hpp"
 #include "parallel.h"
 
 namespace ivf::detail {
@@ -183,10 +185,12 @@ std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a,
                                                    std::size_t dim, unsigned threads) {
   const std::size_t nlist = a.offsets.size() - 1;
   auto merged = std::make_shared<OwnedSegment>();
-  merged->rows = a.rows + b.rows;
   merged->dim = dim;
   merged->offsets.resize(nlist + 1);
-  for (std::size_t l = 0; l <= nlist; ++l) merged->offsets[l] = a.offsets[l] + b.offsets[l];
+  const format::SegmentView both[] = {a, b};
+  const auto present = present_rows(both, nlist);
+  for (std::size_t l = 0; l < nlist; ++l) merged->offsets[l + 1] = merged->offsets[l] + present[l];
+  merged->rows = merged->offsets[nlist];
   merged->ids = Buffer<idx_t>(merged->rows);
   merged->hi = plane(merged->rows * dim);
   if (!a.planes.lo.empty() || !b.planes.lo.empty()) merged->lo = plane(merged->rows * dim);
@@ -194,8 +198,7 @@ std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a,
   merged->residuals.resize(nlist);
   merged->radii.resize(a.radii.size());
 
-  const auto copy = [&](const format::SegmentView& from, std::size_t list, std::size_t to) {
-    const std::size_t first = from.offsets[list], count = from.offsets[list + 1] - first;
+  const auto copy_run = [&](const format::SegmentView& from, std::size_t first, std::size_t count, std::size_t to) {
     std::copy_n(from.ids.data() + first, count, merged->ids.data() + to);
     std::copy_n(from.planes.norms.data() + first, count, merged->norms.data() + to);
     std::copy_n(from.planes.hi.data() + first * dim, count * dim, merged->hi.data() + to * dim);
@@ -204,9 +207,20 @@ std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a,
     } else if (!merged->lo.empty()) {
       std::fill_n(merged->lo.data() + to * dim, count * dim, std::uint16_t{0});
     }
+  };
+  const auto copy = [&](const format::SegmentView& from, std::size_t list, std::size_t to) {
+    const std::size_t end = from.offsets[list + 1];
+    for (std::size_t row = from.offsets[list]; row < end;) {
+      std::size_t last = row;
+      while (last < end && !format::has_row(from.removed, last)) ++last;
+      copy_run(from, row, last - row, to);
+      to += last - row;
+      row = last;
+      while (row < end && format::has_row(from.removed, row)) ++row;
+    }
     merged->residuals[list] = std::max(merged->residuals[list], from.residuals[list]);
     if (!merged->radii.empty()) merged->radii[list] = std::max(merged->radii[list], from.radii[list]);
-    return to + count;
+    return to;
   };
   parallel_for(threads, nlist, 16, [&](std::size_t begin, std::size_t end, unsigned) {
     for (std::size_t l = begin; l < end; ++l) copy(b, l, copy(a, l, merged->offsets[l]));

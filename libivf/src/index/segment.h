@@ -52,7 +52,8 @@ std::shared_ptr<const OwnedSegment> build_segment(Backend& backend, const Centro
                                                   const IncomingRows& incoming, const IncomingIds& ids,
                                                   const Resources& resources, const Progress& progress);
 
-/// One segment with the rows of two: in each list first those of `a`, then those of `b`.
+/// One segment with the rows of two, without those that were removed: in each list first those of `a`, then those of
+/// `b`.
 std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a, const format::SegmentView& b,
                                                    std::size_t dim, unsigned threads);
 

@@ -52,6 +52,7 @@ struct SegmentView {
       residuals;  ///< nlist; an upper bound of ‖x−x̂‖/‖x‖ over a list's rows, where x̂ is the hi plane
                   ///< (0 when lo is dropped or the list is empty). A section of the file like radii,
                   ///< and present for flat indexes too. Empty: unknown, 1/256 holds for any normal float.
+  std::span<const std::uint64_t> removed;  ///< Rows that are no longer there (row_bits.hpp); empty: none was removed.
 };
 
 /// Sizes and places, for `info`.
@@ -78,7 +79,9 @@ class Snapshot {
   virtual const Parameters& parameters() const = 0;
   virtual const Planes& centroids() const = 0;  ///< nlist rows; empty spans for a flat index.
   virtual const std::vector<SegmentView>& segments() const = 0;
-  virtual std::uint64_t rows() const = 0;
+  virtual std::uint64_t rows() const = 0;     ///< Stored, the removed ones counted in.
+  virtual std::uint64_t removed() const = 0;  ///< Of those, the ones that were removed.
+  virtual std::uint64_t next_id() const = 0;  ///< The id of the next row whose writer does not name one.
   virtual std::uint64_t generation() const = 0;
   virtual bool compressed() const = 0;
   virtual std::uint64_t file_bytes() const = 0;
@@ -113,9 +116,17 @@ class Writer {
   virtual const Parameters& parameters() const = 0;
   /// Writes a segment after the end of the file; nobody sees it before commit(). A segment of zero rows is skipped.
   virtual void write_segment(const SegmentView& segment) = 0;
+  /// Marks rows of a segment, committed or pending, as removed from the next commit on: those of `removed`
+  /// (row_bits.hpp) and no others.
+  virtual void set_removed(std::uint64_t segment, std::span<const std::uint64_t> removed) = 0;
   /// Makes everything written durable and visible, atomically. May be called again after more segments.
   virtual void commit() = 0;
-  virtual std::uint64_t rows() const = 0;  ///< Committed and pending rows.
+  virtual std::uint64_t rows() const = 0;      ///< Committed and pending rows, the removed ones counted in.
+  virtual std::uint64_t segments() const = 0;  ///< Committed and pending.
+  /// The id of the next row whose writer does not name one: it rises by one with every row written.
+  virtual std::uint64_t next_id() const = 0;
+  virtual void set_next_id(std::uint64_t next_id) = 0;
+  virtual std::uint64_t generation() const = 0;  ///< Of the last commit; 0 before the first.
 };
 
 }  // namespace ivf::format

@@ -165,10 +165,9 @@ RangeHits CpuBackend::range(const ScanRequest& request, float radius, SearchStat
   return result;
 }
 
-void CpuBackend::assign(const Corpus& centroids, MatrixView rows, const std::int32_t* hint, std::int32_t* list,
-                        float* value, unsigned threads) {
+void CpuBackend::assign(const Corpus& centroids, MatrixView rows, std::int32_t* list, float* value, unsigned threads) {
   if (rows.rows >= nearest_rows_min) {
-    Nearest(kernels_, centroids, threads).find({rows, nullptr, false, hint, list, value});
+    Nearest(kernels_, centroids, threads).find({rows, nullptr, false, nullptr, list, value});
     return;
   }
   ScanRequest request;

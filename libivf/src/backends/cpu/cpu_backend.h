@@ -18,8 +18,7 @@ class CpuBackend final : public Backend {
   void probe(const ScanRequest& request, std::size_t k, std::int32_t* lists, float* bounds,
              SearchStats& stats) override;
   RangeHits range(const ScanRequest& request, float radius, SearchStats& stats) override;
-  void assign(const Corpus& centroids, MatrixView rows, const std::int32_t* hint, std::int32_t* list, float* value,
-              unsigned threads) override;
+  void assign(const Corpus& centroids, MatrixView rows, std::int32_t* list, float* value, unsigned threads) override;
   std::unique_ptr<HeldRows> hold(MatrixView rows, unsigned threads, std::uint64_t max_memory) override;
 
  private:

@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "backends/cpu/row_bounds.h"
+#include "index/row_sets.h"
+#include "ivf/format/row_bits.hpp"
 #include "parallel.h"
 
 namespace ivf::detail::cpu {
@@ -51,8 +53,26 @@ ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
       for (std::size_t l = 0; l < corpus_.nlist; ++l) list_radius_[l] = std::max(list_radius_[l], segment.radii[l]);
     }
   }
-  if (request_.max_codes != 0)
-    row_limits_ = cut_by_max_codes(request_.probes, list_rows_, first, last, request_.max_codes);
+  if (request_.max_codes != 0) row_limits_ = limit_rows(last);
+}
+
+std::vector<std::uint64_t> ScanJob::limit_rows(std::size_t last) const {
+  const auto is_whole = [](const format::SegmentView& segment) { return segment.removed.empty(); };
+  if (std::all_of(corpus_.segments.begin(), corpus_.segments.end(), is_whole))
+    return cut_by_max_codes(request_.probes, list_rows_, first_, last, request_.max_codes);
+  // Removed rows do not count: the cap is found among the others, and then the place where they reach it.
+  const auto present = present_rows(corpus_.segments, corpus_.nlist);
+  auto limits = cut_by_max_codes(request_.probes, present, first_, last, request_.max_codes);
+  for (std::size_t i = 0; i < limits.size(); ++i) {
+    const std::size_t rank = i % ranks();
+    const std::int64_t list = request_.probes.lists == nullptr
+                                  ? static_cast<std::int64_t>(rank)
+                                  : request_.probes.lists[(first_ + i / ranks()) * ranks() + rank];
+    if (list < 0) continue;
+    const auto l = static_cast<std::size_t>(list);
+    limits[i] = limits[i] == present[l] ? list_rows_[l] : rows_until(corpus_.segments, l, limits[i]);
+  }
+  return limits;
 }
 
 std::size_t ScanJob::bytes_per_query(const Kernels& kernels, std::size_t d, std::size_t k) noexcept {
@@ -199,9 +219,11 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
       const double rho = segment.residuals.empty() ? 0x1p-8 : static_cast<double>(segment.residuals[task.list]);
       for (std::uint64_t row = from; row < to;) {
         const std::uint64_t stop = std::min<std::uint64_t>(row + slice_rows(work), to);
-        const Slice slice{segment, segment_start_[s], begin + (row - position), begin + (stop - position), row, rho};
-        work.few != nullptr ? scan_few(slice, work) : scan_slice(slice, work);
+        const Slice slice{segment, segment_start_[s],   begin + (row - position), begin + (stop - position), row,
+                          rho,     corpus_.hidden_in(s)};
         row = stop;
+        if (format::count_rows(slice.hidden, slice.begin, slice.end) == slice.rows()) continue;
+        work.few != nullptr ? scan_few(slice, work) : scan_slice(slice, work);
       }
     }
     position += size;
@@ -211,6 +233,11 @@ void ScanJob::scan(const ScanTask& task, const Groups::Member* members, Workspac
 void ScanJob::describe_rows(const Slice& slice, Workspace& work) const noexcept {
   cpu::describe_rows(slice.segment.planes.norms.data() + slice.begin, slice.rows(), corpus_.inner_product,
                      work.half_norms, work.block_norms, work.block_slops);
+  if (slice.hidden.empty()) return;
+  // Too far away for any threshold. Where the block's slack is infinite, too, the row passes; collect() drops it.
+  for (std::size_t i = 0; i < slice.rows(); ++i) {
+    if (format::has_row(slice.hidden, slice.begin + i)) work.half_norms[i] = infinity;
+  }
 }
 
 void ScanJob::set_thresholds(Tile& tile, double rho) const noexcept {
@@ -301,8 +328,12 @@ void ScanJob::open_thresholds(const Slice& slice, Tile& tile, Workspace& work,
       tile.open = true;
       continue;
     }
-    const float limit =
-        opening_limit(norms, kth_largest(lane), static_cast<double>(norm), tile.slope[lane], corpus_.inner_product);
+    const float kth = kth_largest(lane);
+    if (kth == -infinity) {  // Too few of the rows may be found.
+      tile.open = true;
+      continue;
+    }
+    const float limit = opening_limit(norms, kth, static_cast<double>(norm), tile.slope[lane], corpus_.inner_product);
     pool_.lower_limit(query, limit);
     tile.t[lane] = discard_offset(norms, limit, corpus_.inner_product);
   }
@@ -313,6 +344,7 @@ void ScanJob::collect(Tile& tile, std::size_t found, const Slice& slice, std::si
   for (std::size_t i = 0; i < found; ++i) {
     const std::size_t lane = work.tags[i] % max_tile, row = work.tags[i] / max_tile;
     if (slice.list_position + first + row >= tile.row_limit[lane]) continue;
+    if (format::has_row(slice.hidden, slice.begin + first + row)) continue;
     const ScoreBounds bounds =
         score_bounds(pool_.norms(tile.query[lane]), work.dots[i], slice.segment.planes.norms[slice.begin + first + row],
                      static_cast<double>(work.block_norms[(first + row) / scan_block_rows]), tile.slope[lane],

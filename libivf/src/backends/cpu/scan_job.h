@@ -37,8 +37,9 @@ class ScanJob {
     const format::SegmentView& segment;
     std::uint64_t segment_start;  ///< Position of the segment's first row.
     std::uint64_t begin, end;
-    std::uint64_t list_position;  ///< Of row `begin` in the list, over all segments.
-    double rho;                   ///< Bound of the rows' relative residuals.
+    std::uint64_t list_position;            ///< Of row `begin` in the list, over all segments.
+    double rho;                             ///< Bound of the rows' relative residuals.
+    std::span<const std::uint64_t> hidden;  ///< Rows of the segment that must not be found; empty: none.
     std::size_t rows() const noexcept { return end - begin; }
   };
   void run_csr(SearchStats& stats);
@@ -55,6 +56,8 @@ class ScanJob {
   /// Rows of the next slice at most.
   std::size_t slice_rows(const Workspace& work) const noexcept;
   void describe_rows(const Slice& slice, Workspace& work) const noexcept;
+  /// The rows of each probe that max_codes lets be scanned.
+  std::vector<std::uint64_t> limit_rows(std::size_t last) const;
   void set_thresholds(Tile& tile, double rho) const noexcept;
   /// Sets first thresholds of a tile's queries: kth_largest(lane) is reached by the best products of at least k groups
   /// of the slice's rows.
@@ -85,7 +88,7 @@ class ScanJob {
   std::vector<std::uint64_t> segment_start_;  ///< Of each segment, in positions over all of them.
   std::vector<std::uint64_t> list_rows_;
   std::vector<float> list_radius_;         ///< Over all segments; empty when unknown.
-  std::vector<std::uint64_t> row_limits_;  ///< With max_codes: rows of each probe that count.
+  std::vector<std::uint64_t> row_limits_;  ///< With max_codes: rows of each probe that are scanned.
 };
 
 }  // namespace ivf::detail::cpu

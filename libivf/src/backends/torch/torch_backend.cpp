@@ -36,8 +36,8 @@ RangeHits TorchBackend::range(const ScanRequest& request, float radius, SearchSt
   return on_device(*runtime_, request.threads, [&] { return search_range(runtime_, dtype_, request, radius, stats); });
 }
 
-void TorchBackend::assign(const Corpus& centroids, MatrixView rows, const std::int32_t*, std::int32_t* list,
-                          float* value, unsigned threads) {
+void TorchBackend::assign(const Corpus& centroids, MatrixView rows, std::int32_t* list, float* value,
+                          unsigned threads) {
   DeviceRows(runtime_, rows, threads, 0).assign(centroids, list, value);
 }
 

@@ -1,0 +1,28 @@
+#pragma once
+/// \file
+/// Sets of rows of a corpus, by their ids.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "index/resources.h"
+#include "ivf/format/container.hpp"
+#include "ivf/ids.hpp"
+
+namespace ivf::detail {
+
+/// A set of a segment's rows (ivf/format/row_bits.hpp).
+using RowBits = std::vector<std::uint64_t>;
+
+/// The rows that were removed before, and those whose ids are in the set (`inside`) or are not.
+RowBits hidden_rows(const format::SegmentView& segment, const IdSet& ids, bool inside, unsigned threads);
+
+/// Rows of each list that are still there, over all segments: nlist.
+std::vector<std::uint64_t> present_rows(std::span<const format::SegmentView> segments, std::size_t nlist);
+
+/// The smallest number of rows of a list, over all segments, that hold `count` rows which are still there; the list has
+/// as many.
+std::uint64_t rows_until(std::span<const format::SegmentView> segments, std::size_t list, std::uint64_t count);
+
+}  // namespace ivf::detail

@@ -1,0 +1,287 @@
+// Rows that are removed or not allowed: every level and mode against the oracle over the rows that are left.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <set>
+
+#include "random_cases.h"
+#include "support/catch.hpp"
+
+using namespace ivf;
+using namespace ivf::support;
+
+namespace {
+
+/// Ids of some rows: `share` of them, and whatever else has the same id.
+std::set<idx_t> some_ids(const Scene& scene, double share, shapes::Random& random) {
+  std::set<idx_t> ids;
+  for (std::size_t i = 0; i < scene.n(); ++i) {
+    if (random.unit() < share) ids.insert(scene.stored().id(i));
+  }
+  return ids;
+}
+
+IdSet id_set(const std::set<idx_t>& ids) { return IdSet(std::vector<idx_t>(ids.begin(), ids.end())); }
+
+/// The scene without the rows of these ids.
+Scene without(const Scene& scene, const std::set<idx_t>& ids) {
+  Scene rest = scene;
+  rest.rows.clear();
+  rest.ids.clear();
+  for (std::size_t i = 0; i < scene.n(); ++i) {
+    const idx_t id = scene.stored().id(i);
+    if (ids.count(id) != 0) continue;
+    rest.rows.insert(rest.rows.end(), scene.rows.begin() + static_cast<std::ptrdiff_t>(i * scene.d),
+                     scene.rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * scene.d));
+    rest.ids.push_back(id);
+  }
+  rest.prepare();
+  return rest;
+}
+
+/// What a search of a scene must find.
+class Expectation {
+ public:
+  Expectation(const Scene& scene, const SearchParams& params, bool exact) : scene_(scene) {
+    const oracle::InvertedFile lists(scene.metric, scene.stored(), scene.stored_centroids());
+    const bool direct = params.filter.plan == FilterPlan::direct;
+    for (std::size_t q = 0; q < scene.nq(); ++q) {
+      auto candidates = exact || direct ? oracle::everything(scene.n())
+                                        : lists.candidates(scene.stored_query(q), params.nprobe, params.max_codes);
+      if (params.filter.ids != nullptr) {
+        candidates.erase(std::remove_if(candidates.begin(), candidates.end(),
+                                        [&](std::size_t i) {
+                                          return params.filter.ids->contains(scene.stored().id(i)) ==
+                                                 params.filter.forbid;
+                                        }),
+                         candidates.end());
+      }
+      hits_.push_back(oracle::topk(scene.metric, scene.stored_query(q), scene.stored(), candidates, params.k));
+    }
+  }
+
+  std::string check(const SearchResult& result) const {
+    for (std::size_t q = 0; q < hits_.size(); ++q) {
+      const std::string wrong = difference(result, q, hits_[q]);
+      if (!wrong.empty()) return fmt::format("query {}: {}", q, wrong);
+    }
+    return "";
+  }
+
+ private:
+  const Scene& scene_;
+  std::vector<std::vector<oracle::Hit>> hits_;
+};
+
+SearchParams uncapped(SearchParams params) {
+  params.max_codes = 0;
+  return params;
+}
+
+/// One random case at every level; returns what is wrong.
+std::string check_case(const CaseKind& kind, std::uint64_t seed) {
+  const RandomCase one(kind, seed);
+  shapes::Random random(seed, 79);
+  const double shares[] = {0, 0.02, 0.5, 0.97, 1};
+  const auto gone = some_ids(one.scene(), shares[random.below(5)], random);
+  const Scene rest = without(one.scene(), gone);
+  SearchParams params = one.params();
+  const auto named = some_ids(rest, shares[random.below(5)], random);
+  const Expectation plain(rest, params, false), exact(rest, params, true);
+  SearchParams filtered = params;
+  filtered.filter.ids = std::make_shared<const IdSet>(id_set(named));
+  filtered.filter.forbid = random.below(2) == 0;
+  filtered.filter.plan = random.below(2) == 0 ? FilterPlan::scan : FilterPlan::direct;
+  const Expectation allowed(rest, filtered, false), allowed_exact(rest, filtered, true);
+  for (const auto& level : levels()) {
+    const ForcedLevel forced(level);
+    auto ivf = one.scene().ivf(random.between(1, 4));
+    auto flat = one.scene().flat(random.between(1, 3));
+    const IdSet removed = id_set(gone);
+    const std::uint64_t count = ivf.remove_ids(removed);
+    if (count != one.scene().n() - rest.n() || flat.remove_ids(removed) != count) return "another number was removed";
+    if (ivf.size() != rest.n() || ivf.remove_ids(removed) != 0) return "another number is left";
+    for (const SearchMode mode : all_modes) {
+      const auto about = [&](const char* what, const std::string& wrong) {
+        return fmt::format("{}, level {}, mode {}, {} gone, {} named{}: {}: {}", one.about(), level,
+                           static_cast<int>(mode), gone.size(), named.size(), filtered.filter.forbid ? " (not)" : "",
+                           what, wrong);
+      };
+      for (SearchParams* each : {&params, &filtered}) {
+        each->mode = mode;
+        each->threads = random.pick(std::vector<unsigned>{1, 2, 5});
+        // A few rows at a time, so that allowed rows come in several blocks.
+        each->max_memory = random.below(2) == 0 ? 0 : 20000;
+      }
+      std::string wrong = plain.check(ivf.search(rest.query_view(), params));
+      if (!wrong.empty()) return about("lists", wrong);
+      wrong = exact.check(flat.search(rest.query_view(), uncapped(params)));
+      if (!wrong.empty()) return about("flat", wrong);
+      wrong = allowed.check(ivf.search(rest.query_view(), filtered));
+      if (!wrong.empty()) return about("lists, filtered", wrong);
+      wrong = allowed_exact.check(flat.search(rest.query_view(), uncapped(filtered)));
+      if (!wrong.empty()) return about("flat, filtered", wrong);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("removal and filters: searches equal the oracle over the rows that are left") {
+  const auto cases = case_kinds(20261123);
+  const std::clock_t start = std::clock();
+  const double budget = seconds_for_cases(15);
+  std::size_t done = 0;
+  while (static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC < budget) {
+    const std::string wrong = check_case(cases[done % cases.size()], done);
+    if (!wrong.empty()) FAIL("case " << done << ": " << wrong);
+    ++done;
+  }
+  CHECK(done > 0);
+}
+
+TEST_CASE("removal: lists that fill whole blocks still get thresholds") {
+  for (const Metric metric : {Metric::l2, Metric::ip}) {
+    const Scene scene = large_scene(metric, 6000, 40, 12, 150, 5);
+    shapes::Random random(4);
+    const auto gone = some_ids(scene, 0.5, random);
+    const Scene rest = without(scene, gone);
+    SearchParams params;
+    params.k = 20;
+    params.nprobe = 4;
+    const Expectation expected(rest, params, false);
+    for (const auto& level : levels()) {
+      const ForcedLevel forced(level);
+      auto index = scene.ivf(3);
+      index.remove_ids(id_set(gone));
+      for (const SearchMode mode : all_modes) {
+        params.mode = mode;
+        const auto result = index.search(scene.query_view(), params);
+        INFO(metric_name(metric) << " " << level << " mode " << static_cast<int>(mode));
+        CHECK(expected.check(result) == "");
+        // Not many more rows pass the filter than in an index that never had the others.
+        CHECK(result.stats.rows_refined <
+              2 * rest.ivf(3).search(scene.query_view(), params).stats.rows_refined + 20 * scene.nq());
+      }
+    }
+  }
+}
+
+TEST_CASE("removal: max_codes counts the rows that are left, and cuts at every one of them") {
+  const Scene scene = large_scene(Metric::l2, 90, 3, 7, 4, 6);
+  shapes::Random random(3);
+  const auto gone = some_ids(scene, 0.4, random);
+  const Scene rest = without(scene, gone);
+  auto index = scene.ivf(2);
+  index.remove_ids(id_set(gone));
+  for (std::uint64_t cap = 1; cap <= rest.n() + 2; ++cap) {
+    for (const SearchMode mode : all_modes) {
+      SearchParams params;
+      params.k = 95;
+      params.nprobe = 7;
+      params.max_codes = cap;
+      params.mode = mode;
+      CHECK(Expectation(rest, params, false).check(index.search(scene.query_view(), params)) == "");
+    }
+  }
+}
+
+TEST_CASE("removal: numbering goes on, and what is added later is found") {
+  Scene scene = large_scene(Metric::l2, 400, 5, 3, 20, 8);
+  auto index = scene.ivf(2);
+  CHECK(index.remove_ids(IdSet(std::vector<IdRange>{{0, 99}, {390, 1000}})) == 110);
+  CHECK(index.info().removed == 110);
+  CHECK(index.info().next_id == 400);
+  CHECK(index.size() == 290);
+  index.add(scene.row_view());
+  CHECK(index.info().next_id == 800);
+  // Small segments were merged: what was removed from them is gone.
+  CHECK(index.info().removed == 0);
+  CHECK(index.info().rows == 690);
+  SearchParams params;
+  params.nprobe = 3;
+  params.k = 1;
+  const auto found = index.search(scene.row_view().slice(0, 10), params);
+  for (idx_t i = 0; i < 10; ++i) CHECK(found.ids[static_cast<std::size_t>(i)] == 400 + i);
+  std::size_t rows = 0;
+  for (std::size_t l = 0; l < 3; ++l) {
+    CHECK(index.list_vectors(l).size() == index.list_ids(l).size() * 5);
+    CHECK(index.info().list_sizes[l] == index.list_ids(l).size());
+    rows += index.list_ids(l).size();
+  }
+  CHECK(rows == 690);
+  CHECK(index.remove_ids(IdSet(std::vector<IdRange>{{std::numeric_limits<idx_t>::min(), -2}, {0, 1 << 20}})) == 690);
+  CHECK(index.size() == 0);
+  CHECK(index.search(scene.query_view(), params).ids[0] == -1);
+  index.reset();
+  CHECK(index.info().next_id == 0);
+}
+
+TEST_CASE("filters: the plan follows what is allowed, whatever the queries are") {
+  const Scene scene = large_scene(Metric::l2, 1000, 4, 10, 6, 2);
+  const auto index = scene.ivf();
+  SearchParams params;
+  params.nprobe = 2;  // 200 rows a query, on average.
+  const auto plan_for = [&](idx_t last) {
+    params.filter.ids = std::make_shared<const IdSet>(std::vector<IdRange>{{0, last}});
+    const auto result = index.search(scene.query_view(), params);
+    CHECK(result.stats.rows_allowed == static_cast<std::uint64_t>(last) + 1);
+    return result.stats.filter_plan;
+  };
+  CHECK(plan_for(199) == FilterPlan::direct);
+  CHECK(plan_for(200) == FilterPlan::scan);
+  params.max_codes = 50;
+  CHECK(plan_for(49) == FilterPlan::direct);
+  CHECK(plan_for(50) == FilterPlan::scan);
+  params.filter = {};
+  CHECK(index.search(scene.query_view(), params).stats.filter_plan == FilterPlan::automatic);
+}
+
+TEST_CASE("filters: a range search finds what is allowed") {
+  const Scene scene = large_scene(Metric::ip, 500, 6, 4, 5, 9);
+  const auto index = scene.ivf(2);
+  SearchParams params;
+  params.nprobe = 4;
+  params.filter.ids = std::make_shared<const IdSet>(std::vector<IdRange>{{100, 199}});
+  for (const bool forbid : {false, true}) {
+    params.filter.forbid = forbid;
+    const auto found = index.range_search(scene.query_view(), -std::numeric_limits<float>::infinity(), params);
+    CHECK(found.ids.size() == 5u * (forbid ? 400 : 100));
+    for (const idx_t id : found.ids) CHECK((id >= 100 && id <= 199) != forbid);
+  }
+}
+
+TEST_CASE("id sets answer like sets, near and far apart") {
+  shapes::Random random(77);
+  for (int round = 0; round < 200; ++round) {
+    std::set<idx_t> plain;
+    std::vector<IdRange> ranges;
+    const idx_t span = random.below(2) == 0 ? 300 : std::numeric_limits<idx_t>::max() / 2;
+    for (std::size_t i = random.below(20); i > 0; --i) {
+      const idx_t first = static_cast<idx_t>(random.bits() % static_cast<std::uint64_t>(2 * (span - 10))) - span;
+      const idx_t last = first + static_cast<idx_t>(random.below(9));
+      ranges.push_back({first, last});
+      for (idx_t id = first; id <= last; ++id) plain.insert(id);
+    }
+    const IdSet set(ranges);
+    CHECK(set.size() == plain.size());
+    CHECK(set.empty() == plain.empty());
+    CHECK(IdSet(std::vector<idx_t>(plain.begin(), plain.end())).ranges().size() == set.ranges().size());
+    bool same = true;
+    for (const IdRange& range : ranges) {
+      for (idx_t id = range.first - 3; id <= range.last + 3; ++id) same &= set.contains(id) == (plain.count(id) != 0);
+    }
+    CHECK(same);
+  }
+  constexpr idx_t low = std::numeric_limits<idx_t>::min(), high = std::numeric_limits<idx_t>::max();
+  const IdSet all(std::vector<IdRange>{{low, -1}, {0, high}});
+  CHECK(all.ranges().size() == 1);
+  CHECK(all.size() == std::numeric_limits<std::uint64_t>::max());
+  CHECK((all.contains(low) && all.contains(high) && all.contains(-1)));
+  CHECK(error_of([] {
+          IdSet(std::vector<IdRange>{{5, 4}});
+        }) == "misuse: expected a range of ids that ends where it begins or later, found 5 to 4; swap them");
+}
