@@ -7,6 +7,9 @@ std::unique_ptr<Command> make_add();
 std::unique_ptr<Command> make_search();
 std::unique_ptr<Command> make_info();
 std::unique_ptr<Command> make_verify();
+std::unique_ptr<Command> make_reconstruct();
+std::unique_ptr<Command> make_export();
+std::unique_ptr<Command> make_import();
 std::unique_ptr<Command> make_truth();
 std::unique_ptr<Command> make_eval();
 std::unique_ptr<Command> make_convert();
@@ -28,6 +31,9 @@ std::span<const CommandEntry> command_table() {
       {"search", "Index", "Find the nearest rows of each query", make_search},
       {"info", "Index", "Show what an index holds", make_info},
       {"verify", "Index", "Check that an index file is sound", make_verify},
+      {"reconstruct", "Index", "Get stored vectors back by their ids", make_reconstruct},
+      {"export", "Index", "Write an index for other programs: faiss, .npy, HDF5", make_export},
+      {"import", "Index", "Make an index of a file of faiss", make_import},
       {"truth", "Quality", "Compute exact neighbours (ground truth)", make_truth},
       {"eval", "Quality", "Measure the recall of a result file", make_eval},
       {"convert", "Data", "Convert vectors between file formats", make_convert},
