@@ -7,6 +7,7 @@
 #include "index/impl.h"
 #include "interchange/id_table.h"
 #include "ivf/format/container.hpp"
+#include "ivf/format/row_bits.hpp"
 #include "ivf/interchange.hpp"
 #include "rows.h"
 
@@ -14,6 +15,21 @@ namespace ivf {
 namespace {
 
 constexpr std::uint64_t batch_bytes = std::uint64_t{8} << 20;
+
+/// Calls run(first, last) for each stretch of rows [begin, end) that are still there.
+template <class Run>
+void for_live_rows(const format::SegmentView& segment, std::uint64_t begin, std::uint64_t end, const Run& run) {
+  while (begin < end) {
+    if (format::has_row(segment.removed, begin)) {
+      ++begin;
+      continue;
+    }
+    std::uint64_t stop = segment.removed.empty() ? end : begin + 1;
+    while (stop < end && !format::has_row(segment.removed, stop)) ++stop;
+    run(begin, stop);
+    begin = stop;
+  }
+}
 
 /// Rows on their way to a visitor.
 class Batch {
@@ -75,7 +91,7 @@ class StoredIndex::Impl {
       offsets_[l + 1] = offsets_[l];
       for (const format::SegmentView& segment : snapshot_->segments()) {
         const std::uint64_t begin = segment.offsets[l], end = segment.offsets[l + 1];
-        offsets_[l + 1] += end - begin;
+        offsets_[l + 1] += end - begin - format::count_rows(segment.removed, begin, end);
       }
     }
   }
@@ -150,9 +166,8 @@ class StoredIndex::Impl {
   template <class Visit>
   void for_parts(std::size_t list, const Visit& visit) const {
     for (const format::SegmentView& segment : snapshot_->segments()) {
-      if (segment.offsets[list] < segment.offsets[list + 1]) {
-        visit(segment, segment.offsets[list], segment.offsets[list + 1]);
-      }
+      for_live_rows(segment, segment.offsets[list], segment.offsets[list + 1],
+                    [&](std::uint64_t begin, std::uint64_t end) { visit(segment, begin, end); });
     }
   }
 
@@ -162,10 +177,12 @@ class StoredIndex::Impl {
     std::uint64_t found = 0;
     for (std::size_t s = 0; s < starts_.size(); ++s) {
       const format::SegmentView& segment = snapshot_->segments()[s];
-      for (std::uint64_t row = 0; row < segment.rows && found < table.distinct(); ++row) {
-        found += table.place(segment.ids[row], starts_[s] + row);
-        if (progress_ && row % 65536 == 0) progress_("looking", starts_[s] + row, snapshot_->rows());
-      }
+      for_live_rows(segment, 0, segment.rows, [&](std::uint64_t begin, std::uint64_t end) {
+        for (std::uint64_t row = begin; row < end && found < table.distinct(); ++row) {
+          found += table.place(segment.ids[row], starts_[s] + row);
+          if (progress_ && row % 65536 == 0) progress_("looking", starts_[s] + row, snapshot_->rows());
+        }
+      });
     }
     std::vector<std::uint64_t> places(ids.size());
     std::transform(ids.begin(), ids.end(), places.begin(), [&](idx_t id) { return table.place_of(id); });
