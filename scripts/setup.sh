@@ -40,6 +40,8 @@ test   catch2                   unit-test framework
 test   libopenblas-openmp-dev   BLAS for faiss
 test   libfaiss-dev             the reference: tests, and ivf bench --library faiss
 test   python3                  runs the checks                                   command:python3
+test   dpkg-dev                 makes packages that name what they depend on      command:dpkg-shlibdeps
+test   file                     tells it which files are programs                 command:file
 data   nodejs                   runs npm                                          command:node
 data   npm                      gets the data sets' packages                      command:npm
 data   ca-certificates          secure connections to the registry

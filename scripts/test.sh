@@ -127,6 +127,7 @@ if build ci; then
   check "symbols of the kernels" 60 ./scripts/check-isa-symbols.sh build-ci
   check "documents: links, commands, examples" 60 ./scripts/check-docs.py build-ci/apps/ivf
   check "installation and find_package" 300 ./scripts/check-install.sh build-ci
+  check "Debian packages" 300 ./scripts/check-package.sh build-ci
 fi
 
 if [ $quick = 0 ]; then
