@@ -138,11 +138,11 @@ std::string exit_status() {
          ".PP\nA command that is interrupted ends by the signal: a shell shows 128 and the signal\\(aqs number.\n";
 }
 
-/// Names of pages as SEE ALSO lists them.
+/// Names of pages as SEE ALSO lists them: \% keeps one from being hyphenated.
 std::string references(const std::vector<std::string>& names) {
   std::string out = ".SH SEE ALSO\n";
   for (std::size_t i = 0; i < names.size(); ++i) {
-    out += fmt::format(".BR {} (1){}\n", escaped(names[i]), i + 1 < names.size() ? "," : "");
+    out += fmt::format(".BR \\%{} (1){}\n", escaped(names[i]), i + 1 < names.size() ? "," : "");
   }
   return out;
 }
