@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -224,7 +225,15 @@ TEST_CASE("helper process: HDF5 files are read, and added to, by one that is con
     const auto reader = open_reader(path + ":train");
     CHECK(filter_of_child() == "Seccomp:\t2");
   }
-  const auto file = Hdf5File::update(path);
-  CHECK(filter_of_child() == "Seccomp:\t2");
+  {
+    const auto file = Hdf5File::update(path);
+    CHECK(filter_of_child() == "Seccomp:\t2");
+  }
+  // The library looks where a symbolic link leads.
+  const std::string link = directory.file("link.h5");
+  std::filesystem::create_symlink("x.h5", link);
+  CHECK(read_matrix(link + ":train").values == small_integers(50, 10).values);
+  write_matrix(link + ":more", small_integers(20, 10), {.element = Element::u8});
+  CHECK(read_matrix(path + ":more").values == small_integers(20, 10).values);
 }
 #endif
