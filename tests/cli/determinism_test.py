@@ -2,10 +2,10 @@
 """The same bytes, whatever the threads, the instruction set, the batches and the way the rows come."""
 import json
 
-from support import IvfTest, digest, main
+from support import SANITIZED, IvfTest, digest, main
 
 LEVELS = ("scalar", "avx2", "avx512", "avx512bf16", "amx", "neon")
-THREADS = (1, 2, 7)
+THREADS = (1, 7) if SANITIZED else (1, 2, 7)
 NLIST = 50
 
 
@@ -47,7 +47,7 @@ class Determinism(IvfTest):
         for metric, radius in (("l2", "45"), ("ip", "12"), ("cosine", "0.4")):
             searches["radius"] = ("--nprobe", "8", "--radius", radius)
             expected = None
-            for level in levels:
+            for level in levels if metric == "l2" or not SANITIZED else levels[-1:]:
                 env = {"IVF_ISA": level}
                 for threads in THREADS:
                     with self.subTest(metric=metric, level=level, threads=threads):

@@ -10,14 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+import unittest
 
 from schema import problems
-from support import IvfTest, main
+from support import SANITIZED, IvfTest, main
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 SAMPLE = pathlib.Path(__file__).resolve().parents[2] / "datasets" / "sample" / "mnist-sample.h5"
 SMALL_INDEX = ["--nb", "3000", "--dim", "16", "--nlist", "20", "--topk", "5", "--train-n", "0", "-q"]
 SMALL = [*SMALL_INDEX, "--nprobe", "4"]
+# Between timed runs the program looks how fast the machine is, which takes a second under a sanitizer.
+RUNS = 1 if SANITIZED else 5
 
 
 class Measure(IvfTest):
@@ -28,6 +31,8 @@ class Measure(IvfTest):
 
     def records(self, *arguments, **options):
         """The records that a command prints into a pipe, each held against the schema."""
+        if SANITIZED and "--repeat" not in arguments:
+            arguments = (*arguments, "--repeat", RUNS)
         records = [json.loads(line) for line in self.ivf(*arguments, **options).splitlines()]
         for record in records:
             self.assertEqual(problems(record, self.schema("record.schema.json")), [])
@@ -41,15 +46,16 @@ class Measure(IvfTest):
     def test_bench_writes_a_record(self):
         record, = self.records("bench", *SMALL, "--nq", "64", "--recall", "--profile", "--search-mode", "csr")
         self.assertEqual((record["library"], record["nq"], record["batches"], record["search_mode"]), ("ivf", 64, 4, "csr"))
-        self.assertEqual(len(record["search_ms_runs"]), 5)
-        self.assertEqual(record["search_ms"], sorted(record["search_ms_runs"])[2])
+        self.assertEqual(len(record["search_ms_runs"]), RUNS)
+        self.assertEqual(record["search_ms"], sorted(record["search_ms_runs"])[RUNS // 2])
         self.assertAlmostEqual(record["qps"], 64_000 / record["search_ms"], delta=record["qps"] * 1e-3)
         self.assertGreater(record["recall_at_k"], 0.2)
         self.assertGreaterEqual(record["profile"]["rows_per_query"], record["profile"]["survivors_per_query"])
 
     def test_defaults_are_those_of_torch_ivf(self):
-        record, = self.records("bench", "--nb", "65536", "--repeat", "1", "--warmup", "0", "-q")
-        expected = {"dim": 128, "nb": 65536, "train_n": 2048, "nq": 128, "nlist": 1024, "nprobe": 16, "max_codes": 0, "topk": 10,
+        nb = 4096 if SANITIZED else 65536
+        record, = self.records("bench", "--nb", nb, "--repeat", "1", "--warmup", "0", "-q")
+        expected = {"dim": 128, "nb": nb, "train_n": 2048, "nq": 128, "nlist": 1024, "nprobe": 16, "max_codes": 0, "topk": 10,
                     "metric": "l2", "device": "cpu", "search_mode": "matrix", "dtype": "float32", "seed": 1234}
         self.assertEqual({key: record[key] for key in expected}, expected)
 
@@ -111,7 +117,7 @@ class Measure(IvfTest):
             return
         ours, theirs = self.records("bench", *SMALL, "--library", "ivf,faiss", "--same-centroids", "--recall")
         self.assertEqual((ours["library"], theirs["library"], theirs["centroids"]), ("ivf", "faiss_cpu", "ivf"))
-        self.assertEqual(len(ours["speedup_pairs"]), 5)
+        self.assertEqual(len(ours["speedup_pairs"]), RUNS)
         self.assertLessEqual(ours["speedup_low"], ours["speedup"])
         self.assertAlmostEqual(ours["recall_at_k"], theirs["recall_at_k"], delta=0.005)
         self.assertTrue(theirs["faiss_version"])
@@ -170,6 +176,7 @@ class Measure(IvfTest):
                               cwd=self.path, env={**os.environ, **env}, capture_output=True, timeout=120, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    @unittest.skipIf(SANITIZED, "times say nothing there")
     def test_twice_the_same_is_no_change(self):
         # A machine that changes its speed between two runs, and hides that from the probe, may spoil one attempt.
         for _ in range(3):
@@ -183,6 +190,7 @@ class Measure(IvfTest):
         self.assertEqual(code, 0, stdout + stderr)
         self.assertNotIn(b"slower by", stdout)
 
+    @unittest.skipIf(SANITIZED, "times say nothing there")
     def test_a_slow_down_is_a_regression(self):
         self.measured("base.jsonl")
         self.measured("new.jsonl", slowdown=5)
