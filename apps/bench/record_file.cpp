@@ -55,6 +55,8 @@ nlohmann::json parse(const StoredRecord& place, const std::string& line) {
     return nlohmann::json::parse(line, bounded);
   } catch (const nlohmann::json::parse_error& error) {
     refuse(place, fmt::format("is no JSON (at byte {} of the line)", error.byte));
+  } catch (const nlohmann::json::out_of_range&) {
+    refuse(place, "holds a number beyond 1.8e308");
   }
 }
 
