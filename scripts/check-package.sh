@@ -39,7 +39,7 @@ for package in "${packages[@]}"; do
   dpkg-deb -x "$package" "$root"
   files=$(cd "$root" && find . ! -type d -printf '%P\n')
   case $name in
-    ivf) expected='usr/bin/ivf|usr/share/(man/man1/ivf(-[a-z-]+)?\.1\.gz|bash-completion/completions/ivf|zsh/site-functions/_ivf|fish/vendor_completions\.d/ivf\.fish|doc/ivf/README\.md|doc/ivf/changelog\.gz)' ;;
+    ivf) expected='usr/bin/ivf|usr/share/(man/man1/ivf(-[a-z-]+)?\.1\.gz|bash-completion/completions/ivf|zsh/vendor-completions/_ivf|fish/vendor_completions\.d/ivf\.fish|doc/ivf/README\.md|doc/ivf/changelog\.gz)' ;;
     ivf-torch | ivf-faiss) expected="usr/lib/(.*/)?ivf/${name//-/_}\\.so" ;;
     libivf-dev) expected='usr/include/ivf/[a-z_]+\.hpp|usr/lib/(.*/)?(libivf(_format)?\.a|cmake/ivf/[A-Za-z-]+\.cmake)' ;;
     *) fail "a package that nobody expects: $name" ;;

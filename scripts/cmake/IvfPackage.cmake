@@ -1,7 +1,7 @@
 # Debian packages: `cpack` in a build folder makes them (scripts/check-package.sh tests them).
 #
 #   ivf          the program, its completions and manual pages
-#   ivf-torch    the module of --device and --backend torch, when it was built: LibTorch is 50 times as large as the rest
+#   ivf-torch    the module of --device and --backend torch, when it was built; LibTorch is many times as large as the rest
 #   ivf-faiss    the module of `ivf bench --library faiss`, when it was built
 #   libivf-dev   the library, its headers and find_package(ivf)
 #
@@ -45,25 +45,25 @@ endforeach()
 set(same_version "ivf (= ${PROJECT_VERSION}-${IVF_PACKAGE_RELEASE})")
 set(CPACK_DEBIAN_IVF_PACKAGE_SUGGESTS "ivf-torch, ivf-faiss")
 set(CPACK_DEBIAN_IVF_DESCRIPTION "exact and inverted-file vector search
- Command-line toolkit for nearest-neighbour search in large sets of vectors,
- with flat and IVF-Flat indexes for squared L2, inner product and cosine.
- Results are the same bits on any processor, device and number of threads,
- and indexes are files that survive crashes.")
+Command-line toolkit for nearest-neighbour search in large sets of vectors,
+with flat and IVF-Flat indexes for squared L2, inner product and cosine.
+Results are the same bits on any processor, device and number of threads,
+and indexes are files that survive crashes.")
 set(CPACK_DEBIAN_IVF-TORCH_PACKAGE_DEPENDS "${same_version}")
 set(CPACK_DEBIAN_IVF-TORCH_DESCRIPTION "devices of LibTorch for ivf
- The module that ivf opens for --device cuda, rocm and dml, and for
- --backend torch. Which devices there are depends on the LibTorch that is
- installed; Debian's has the processor only.")
+The module that ivf opens for --device cuda, rocm and dml, and for
+--backend torch. Which devices there are depends on the LibTorch that is
+installed; Debian's has the processor only.")
 set(CPACK_DEBIAN_IVF-FAISS_PACKAGE_DEPENDS "${same_version}")
 set(CPACK_DEBIAN_IVF-FAISS_DESCRIPTION "faiss side by side in the measurements of ivf
- The module that ivf opens for `ivf bench --library faiss`.")
+The module that ivf opens for `ivf bench --library faiss`.")
 # A static library: nothing in it can be asked for the libraries that it needs.
 set(CPACK_DEBIAN_LIBIVF-DEV_PACKAGE_SHLIBDEPS OFF)
 set(CPACK_DEBIAN_LIBIVF-DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_LIBIVF-DEV_PACKAGE_DEPENDS "libfmt-dev, libxxhash-dev, libzstd-dev, pkg-config")
 set(CPACK_DEBIAN_LIBIVF-DEV_DESCRIPTION "exact and inverted-file vector search, library
- The static library, headers and CMake package of ivf: IndexFlat and
- IndexIVFFlat in C++20.")
+The static library, headers and CMake package of ivf: IndexFlat and
+IndexIVFFlat in C++20.")
 
 set(CPACK_PRE_BUILD_SCRIPTS ${CMAKE_CURRENT_LIST_DIR}/IvfPackageFiles.cmake)
 set(CPACK_IVF_SOURCE_DIR ${PROJECT_SOURCE_DIR})
