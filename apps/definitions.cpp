@@ -23,7 +23,7 @@ bool speaks_of(const std::string& type, const std::array<std::string_view, count
 }
 
 Completion completion_of(const CLI::Option& option, bool has_words) {
-  static constexpr std::array<std::string_view, 4> files = {"FILE", "FILES", "INDEX", "DATA"};
+  static constexpr std::array<std::string_view, 5> files = {"FILE", "FILES", "INDEX", "DATA", "PREFIX"};
   static constexpr std::array<std::string_view, 1> folders = {"DIR"};
   if (option.get_positional()) return has_words ? Completion::words : Completion::files;
   const std::string type = option.get_type_name();
