@@ -86,8 +86,8 @@ class OptionSet {
   Option optional_argument(const char* name, std::string& target, const char* text);
   void flag(const char* names, bool& target, const char* text);
   /// `read(option, value)` takes the text that was given, or throws Error(misuse). `type` stands for the value in help;
-  /// shells complete the names of files where it speaks of a FILE, INDEX, DATA or PREFIX, and of folders where it speaks of a
-  /// DIR.
+  /// shells complete the names of files where it speaks of a FILE, INDEX, DATA or PREFIX, and of folders where it
+  /// speaks of a DIR.
   Option value(const char* names, const char* type, const char* text,
                std::function<void(std::string_view option, std::string_view value)> read);
 
