@@ -5,7 +5,8 @@
 
 Faults: each call by which a file is changed fails in turn (ENOSPC, EIO, once and for ever), writes are short and
 interrupted. Power: the writes of a run are recorded; the disk after a crash holds, for every prefix of them, what was
-made durable, and of the rest all, nothing, all but one, or one alone. --every N tries only every Nth fault and crash.
+made durable, and of the rest all, nothing, all but one, or one alone; the latest of them torn, within a sector or with
+some of its sectors missing; and all of them in reverse order. --every N tries only every Nth fault and crash.
 """
 import argparse
 import errno
@@ -16,6 +17,7 @@ import sys
 import tempfile
 
 TIMEOUT_S = 120
+SECTOR = 512
 FAULTS = [
     ("open", errno.ENOSPC, False), ("write", errno.ENOSPC, True), ("write", errno.EIO, False), ("fsync", errno.EIO, False),
     ("fsync", errno.ENOSPC, True), ("rename", errno.EIO, False), ("ftruncate", errno.EIO, False), ("chmod", errno.EPERM, False),
@@ -154,7 +156,7 @@ class Torture:
             return True
 
     def crash_states(self, steps):
-        """(durable steps, steps since) of every moment at which the power may go, and what may reach the disk of the latter."""
+        """Every moment at which the power may go, and for each the steps that may have reached the disk by then."""
         for end in range(len(steps) + 1):
             durable, since = split_durable(steps[:end])
             variants = {(), tuple(since)}
@@ -162,14 +164,24 @@ class Torture:
                 variants.add(tuple(since[:i] + since[i + 1:]))
                 variants.add((since[i],))
             for variant in variants:
-                yield end, sorted(set(durable) | set(variant))
+                yield end, [steps[i] for i in sorted(set(durable) | set(variant))]
+            before = [steps[i] for i in durable]
+            if end and since and since[-1] == end - 1 and steps[end - 1].call == "write":
+                for pieces in torn(steps[end - 1]):
+                    yield end, [steps[i] for i in sorted(durable + since[:-1])] + pieces
+                    yield end, before + pieces
+            # Names keep their order: the file system's journal does.
+            if len(since) > 1:
+                names = [i for i in since if steps[i].call not in ("write", "ftruncate")]
+                yield end, [steps[i] for i in sorted(durable + names)] + [
+                    steps[i] for i in reversed(since) if steps[i].call == "write"]
 
     def power(self, command, base, before, after, start, steps):
         seen = set()
         for at, (end, kept) in enumerate(self.crash_states(steps)):
             if at % self.every and 0 < end < len(steps):
                 continue
-            files = replay(start, [steps[i] for i in kept])
+            files = replay(start, kept)
             if files is None:
                 continue  # A rename of what was never made: no order of the disk gives that.
             picture = tuple(files.get(name) for name in command.outputs)
@@ -227,6 +239,23 @@ def read_log(path, directory):
             if name == str(directory):
                 steps[-1].path = "."
     return steps
+
+
+def torn(step):
+    """What a write may leave behind that did not come to its end: lists of smaller writes."""
+    def piece(begin, end):
+        return Step("write", False, step.path, "", step.offset + begin, step.data[begin:end])
+
+    size = len(step.data)
+    sectors = [0, *range(SECTOR - step.offset % SECTOR, size, SECTOR), size]
+    middle = len(sectors) // 2
+    yield [piece(0, size // 2)]
+    yield [piece(size // 2, size)]
+    if len(sectors) > 2:
+        yield [piece(0, sectors[middle])]
+        yield [piece(sectors[middle], size)]
+        for first in (0, 1):
+            yield [piece(begin, end) for begin, end in list(zip(sectors, sectors[1:]))[first::2]]
 
 
 def split_durable(steps):
