@@ -73,11 +73,11 @@ class Bash(ShellTest):
         (self.path / "folder").mkdir()
         files = sorted(["base.fvecs", "completions.bash", "folder", "my file.npy"])
         cases = [
-            ("ivf se", ["search"]),
-            ("ivf help de", ["demo", "devices"]),
-            ("ivf --threads 2 tra", ["train"]),
-            ("ivf --threads tra", []),
-            ("ivf --threads=2 -q tra", ["train"]),
+            ("ivf sear", ["search"]),
+            ("ivf help dem", ["demo"]),
+            ("ivf --threads 2 trai", ["train"]),
+            ("ivf --threads trai", []),
+            ("ivf --threads=2 -q trai", ["train"]),
             ("ivf nonsense ", []),
             ("ivf search --np", ["--nprobe"]),
             ("ivf search --nprobe ", []),
@@ -179,8 +179,8 @@ class Fish(ShellTest):
         (self.path / "folder").mkdir()
         for line, expected in [
                 ("ivf ", sorted(self.commands() + ["help"])),
-                ("ivf --threads 2 tra", ["train"]),
-                ("ivf help de", ["demo", "devices"]),
+                ("ivf --threads 2 trai", ["train"]),
+                ("ivf help dem", ["demo"]),
                 ("ivf train --metric ", ["cosine", "ip", "l2"]),
                 ("ivf train --metric=c", ["--metric=cosine"]),
                 ("ivf search --nprobe ", []),
