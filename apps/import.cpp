@@ -38,6 +38,7 @@ class Import final : public Command {
   int run(Context& context) override {
     if (parse_destination(index_).pipe())
       misuse("{}: an index is a file that is changed in place; name a file", index_);
+    if (faiss_ == "-") misuse("--faiss: a pipe cannot be read in more than one place; name a file");
     check_destination({index_, index_}, force_);
     ImportOptions options;
     static_cast<RunOptions&>(options) = context.options.run(context.console.callback());

@@ -60,7 +60,8 @@ class FaissCursor {
   }
 
   /// Throws unless the file goes on for `count` items of `item_bytes`: whatever is allocated by them is bounded then.
-  void require_items(std::uint64_t count, std::uint64_t item_bytes, const char* what) const {
+  void require_items(std::uint64_t count, std::uint64_t item_bytes, const char* what) {
+    last_ = at_;
     if (count <= left() / item_bytes) return;
     refuse(fmt::format("{} of {} bytes for {}", count, item_bytes, what), fmt::format("{} bytes to the end", left()));
   }
@@ -69,15 +70,21 @@ class FaissCursor {
     at_ += count * item_bytes;
   }
 
-  /// Throws Error(corrupt).
+  void require_end() {
+    last_ = at_;
+    if (left() != 0) refuse("the end of the file", fmt::format("more (bytes: {})", left()));
+  }
+
+  /// Throws Error(corrupt) that names the place of what was taken or required last.
   [[noreturn]] void refuse(const std::string& expected, const std::string& found) const {
     throw Error(ErrorKind::corrupt, fmt::format("{}: at byte {}: expected {}, found {}; write it again with faiss",
-                                                file_.path(), at_, expected, found));
+                                                file_.path(), last_, expected, found));
   }
 
  private:
   const SizedFile& file_;
   std::uint64_t at_ = 0;
+  std::uint64_t last_ = 0;
 };
 
 }  // namespace ivf::detail

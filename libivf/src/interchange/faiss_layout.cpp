@@ -129,7 +129,7 @@ class LayoutReader {
     } else {
       use_flat(take_flat(code, "the index"));
     }
-    if (cursor_.left() != 0) cursor_.refuse("the end of the file", fmt::format("{} more bytes", cursor_.left()));
+    cursor_.require_end();
     return std::move(layout_);
   }
 
@@ -156,7 +156,7 @@ class LayoutReader {
   [[noreturn]] void refuse_type(std::uint32_t code, const char* what) const {
     const std::string name = faiss_type_name(code);
     if (name.empty()) {
-      cursor_.refuse(fmt::format("the code of {} of faiss", what), fmt::format("'{}'", printable(code)));
+      cursor_.refuse("the code of a type of index of faiss", fmt::format("'{}'", printable(code)));
     }
     unsupported(
         fmt::format("{} to be an {}", what,

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "index/impl.h"
+#include "index/row_sets.h"
 #include "interchange/id_table.h"
 #include "ivf/format/container.hpp"
 #include "ivf/format/row_bits.hpp"
@@ -15,21 +16,6 @@ namespace ivf {
 namespace {
 
 constexpr std::uint64_t batch_bytes = std::uint64_t{8} << 20;
-
-/// Calls run(first, last) for each stretch of rows [begin, end) that are still there.
-template <class Run>
-void for_live_rows(const format::SegmentView& segment, std::uint64_t begin, std::uint64_t end, const Run& run) {
-  while (begin < end) {
-    if (format::has_row(segment.removed, begin)) {
-      ++begin;
-      continue;
-    }
-    std::uint64_t stop = segment.removed.empty() ? end : begin + 1;
-    while (stop < end && !format::has_row(segment.removed, stop)) ++stop;
-    run(begin, stop);
-    begin = stop;
-  }
-}
 
 /// Rows on their way to a visitor.
 class Batch {
@@ -166,8 +152,8 @@ class StoredIndex::Impl {
   template <class Visit>
   void for_parts(std::size_t list, const Visit& visit) const {
     for (const format::SegmentView& segment : snapshot_->segments()) {
-      for_live_rows(segment, segment.offsets[list], segment.offsets[list + 1],
-                    [&](std::uint64_t begin, std::uint64_t end) { visit(segment, begin, end); });
+      detail::for_rows_outside(segment.removed, segment.offsets[list], segment.offsets[list + 1],
+                               [&](std::uint64_t begin, std::uint64_t end) { visit(segment, begin, end); });
     }
   }
 
@@ -177,7 +163,7 @@ class StoredIndex::Impl {
     std::uint64_t found = 0;
     for (std::size_t s = 0; s < starts_.size(); ++s) {
       const format::SegmentView& segment = snapshot_->segments()[s];
-      for_live_rows(segment, 0, segment.rows, [&](std::uint64_t begin, std::uint64_t end) {
+      detail::for_rows_outside(segment.removed, 0, segment.rows, [&](std::uint64_t begin, std::uint64_t end) {
         for (std::uint64_t row = begin; row < end && found < table.distinct(); ++row) {
           found += table.place(segment.ids[row], starts_[s] + row);
           if (progress_ && row % 65536 == 0) progress_("looking", starts_[s] + row, snapshot_->rows());
