@@ -33,6 +33,17 @@ def container():
             seeds.add(path.stem + "-as-it-is", b"\x0f" + data[:128] + data[4096:4224] + data[8192:8320] + data[12288:])
 
 
+def faiss():
+    """How to import (little memory, as cosine, compressed); then a file of faiss."""
+    seeds = Seeds("faiss")
+    for number, path in enumerate(sorted((TESTS / "golden" / "faiss").glob("*.faiss"))):
+        data = path.read_bytes()
+        seeds.add(path.stem, bytes((number & 1,)) + data)
+        if path.stem in ("flat-ip", "ivf-ip-few-lists"):
+            seeds.add(path.stem + "-as-cosine", b"\7" + data)
+        seeds.add(path.stem + "-cut", b"\0" + data[:-5])
+
+
 def choice(number, size):
     """What picks one of several formats: a uint32; then the first row and the size of a batch."""
     return struct.pack("<IBB", number, 1, size)
@@ -159,5 +170,5 @@ def search():
 
 
 if __name__ == "__main__":
-    for make in (container, vecs, bin_files, npy, hdf5, hdf5_chunks, records, names, search):
+    for make in (container, faiss, vecs, bin_files, npy, hdf5, hdf5_chunks, records, names, search):
         make()
