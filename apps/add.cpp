@@ -5,6 +5,7 @@
 #include "command.h"
 #include "destination.h"
 #include "device_options.h"
+#include "id_list.h"
 #include "ivf/index.hpp"
 #include "message.h"
 #include "rows.h"
@@ -16,43 +17,57 @@ namespace {
 
 constexpr std::size_t batch_bytes = std::size_t{8} << 20;
 
-/// Ids for rows, from a file that holds one a row.
+/// Ids for rows: those of a file that holds one a row, or of a list.
 class IdSource {
  public:
-  explicit IdSource(const std::string& spec) : reader_(datasets::open_reader(spec)) {
-    if (reader_->dim() != 1) misuse("{}: has {} columns, a file of ids has one", reader_->name(), reader_->dim());
+  /// A list is read at once, and may take `list_bytes`.
+  IdSource(const std::string& spec, std::uint64_t list_bytes) : name_(spec) {
+    if (!names_id_matrix(spec)) {
+      list_ = read_id_list(spec, list_bytes / sizeof(idx_t));
+      return;
+    }
+    reader_ = datasets::open_reader(spec);
+    name_ = reader_->name();
+    if (reader_->dim() != 1) misuse("{}: has {} columns, a file of ids has one", name_, reader_->dim());
   }
 
   void require(std::optional<std::uint64_t> rows, const std::string& data) const {
-    if (rows && reader_->rows() && *rows != *reader_->rows()) {
-      misuse("{}: has {}, {} has {}", reader_->name(), counted(*reader_->rows(), "id"), data, counted(*rows, "row"));
-    }
+    const std::optional<std::uint64_t> ids = reader_ != nullptr ? reader_->rows() : list_.size();
+    if (rows && ids && *rows != *ids)
+      misuse("{}: has {}, {} has {}", name_, counted(*ids, "id"), data, counted(*rows, "row"));
   }
   std::span<const idx_t> next(std::size_t count, const std::string& data) {
     ids_.resize(count);
     for (std::size_t got = 0; got < count;) {
-      const std::size_t n = reader_->read_ids(ids_.data() + got, count - got);
-      if (n == 0) misuse("{}: ends after {}, {} has more rows", reader_->name(), counted(read_ + got, "id"), data);
+      const std::size_t n = read(ids_.data() + got, count - got);
+      if (n == 0) misuse("{}: ends after {}, {} has more rows", name_, counted(read_, "id"), data);
       got += n;
     }
     const auto missing = std::find(ids_.begin(), ids_.end(), -1);
     if (missing != ids_.end()) {
-      misuse("{}: row {} is -1, which marks missing results and is no id", reader_->name(),
-             read_ + static_cast<std::uint64_t>(missing - ids_.begin()));
+      misuse("{}: row {} is -1, which marks missing results and is no id", name_,
+             read_ - count + static_cast<std::uint64_t>(missing - ids_.begin()));
     }
-    read_ += count;
     return ids_;
   }
   void require_end(const std::string& data) {
+    const std::uint64_t rows = read_;
     idx_t id = 0;
-    if (reader_->read_ids(&id, 1) != 0) {
-      misuse("{}: has more ids than {} has rows ({})", reader_->name(), data, read_);
-    }
+    if (read(&id, 1) != 0) misuse("{}: has more ids than {} has rows ({})", name_, data, rows);
   }
 
  private:
-  std::unique_ptr<datasets::Reader> reader_;
-  std::vector<idx_t> ids_;
+  std::size_t read(idx_t* ids, std::size_t most) {
+    const std::size_t n =
+        reader_ != nullptr ? reader_->read_ids(ids, most) : std::min<std::size_t>(most, list_.size() - read_);
+    if (reader_ == nullptr) std::copy_n(list_.begin() + static_cast<std::ptrdiff_t>(read_), n, ids);
+    read_ += n;
+    return n;
+  }
+
+  std::string name_;
+  std::unique_ptr<datasets::Reader> reader_;  ///< Null: a list.
+  std::vector<idx_t> list_, ids_;
   std::uint64_t read_ = 0;
 };
 
@@ -61,19 +76,29 @@ class Add final : public Command {
   void define(OptionSet& options) override {
     options.describe(
         "Add vectors to an index. They are read in batches, whatever their number, and become visible all at once at "
-        "the end: an add that fails or is killed at any moment leaves the index as it was.",
+        "the end: an add that fails or is killed at any moment leaves the index as it was, or, with --commit-every, as "
+        "its last commit left it.",
         R"(Examples:
   ivf add sift.ivf sift.hdf5
   ivf add base.ivf part2.fvecs --ids part2-ids.npy
   ivf add base.ivf base.fvecs --start 1M --count 500k
+  ivf add base.ivf changed.npy --ids changed-ids.npy --replace
   zstdcat base.fvecs.zst | ivf add base.ivf -
+  tail -c +1 -f stream.fvecs | ivf add base.ivf - --commit-every 1k
 )");
     options.argument("INDEX", index_, "Index file made by `ivf train`");
     options.argument("DATA", data_, "Vectors to add");
     options.group("Input options");
-    options.text("--ids", ids_, "FILE", "Ids of the rows: integers, one a row")
-        .shows("count on from the number of rows");
+    options
+        .text("--ids", ids_, "IDS|FILE",
+              "Ids of the rows, one a row: a file (text, .npy, .ibin, .h5:name), or 5,9,100-199")
+        .shows("count on from the rows added so far");
     options.row_range(range_);
+    options.group("Commit options");
+    options.flag("--replace", replace_,
+                 "Remove the rows that have these ids, in the same commit: an update. An id may come once a commit");
+    options.count("--commit-every", commit_every_, "N",
+                  "Make rows visible after each N of them, for a stream that does not end", 1);
     device_.define(options);
   }
 
@@ -84,42 +109,55 @@ class Add final : public Command {
     RowSource source(data_, datasets::Role::base, range_, RowSource::Use::store);
     std::optional<IdSource> ids;
     if (!ids_.empty()) {
-      ids.emplace(ids_);
+      ids.emplace(ids_, context.options.memory() / 4);
       ids->require(source.known_rows(), source.name());
     }
     FileAppender appender(index_, context.options.run(context.console.callback()), device_.placement());
     source.require_dim(appender.dim(), index_);
+    if (replace_) appender.replace_ids();
     const std::uint64_t before = appender.size();
     // The appender collects rows until they fill the memory; what is read at a time need only be worth the call.
     const std::size_t step = rows_that_fit(batch_bytes, source.dim() * sizeof(float), appender.batch_rows());
     std::vector<float> batch;
-    while (source.next(batch, step)) {
+    std::uint64_t committed = 0;
+    const auto rows_before_commit = [&] { return committed + commit_every_.value_or(INT64_MAX) - source.rows_read(); };
+    while (source.next(batch, static_cast<std::size_t>(std::min<std::uint64_t>(step, rows_before_commit())))) {
       if (ids) {
         appender.append(source.view(batch), ids->next(source.batch_rows(), source.name()));
       } else {
         appender.append(source.view(batch));
       }
       context.console.progress("reading", source.rows_read(), source.expected());
+      if (rows_before_commit() > 0) continue;
+      appender.commit();
+      committed = source.rows_read();
+      context.console.interruption_leaves(fmt::format("the first {} are in the index: go on with --start {}",
+                                                      counted(committed, "row"), range_.start + committed));
     }
     if (ids) ids->require_end(source.name());
-    if (source.rows_read() > 0) appender.commit();
+    if (source.rows_read() > committed) appender.commit();
     forget_signals();
     const double milliseconds = watch.milliseconds();
+    const std::uint64_t replaced = before + source.rows_read() - appender.size();
 
     if (context.options.json) {
       print_json({{"index", index_},
                   {"added", source.rows_read()},
-                  {"nb", before + source.rows_read()},
+                  {"replaced", replaced},
+                  {"nb", appender.size()},
                   {"add_ms", milliseconds}});
     }
-    context.console.note(fmt::format("{}: added {} in {}, {} in all", index_, counted(source.rows_read(), "row"),
-                                     human_time(milliseconds), grouped(before + source.rows_read())));
+    context.console.note(fmt::format("{}: added {}{} in {}, {} in all", index_, counted(source.rows_read(), "row"),
+                                     replaced > 0 ? fmt::format(", replacing {},", grouped(replaced)) : "",
+                                     human_time(milliseconds), grouped(appender.size())));
     return exit_done;
   }
 
  private:
   std::string index_, data_, ids_;
   RowRange range_;
+  bool replace_ = false;
+  std::optional<std::uint64_t> commit_every_;
   DeviceOptions device_;
 };
 

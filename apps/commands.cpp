@@ -4,6 +4,7 @@ namespace ivf::cli {
 
 std::unique_ptr<Command> make_train();
 std::unique_ptr<Command> make_add();
+std::unique_ptr<Command> make_remove();
 std::unique_ptr<Command> make_search();
 std::unique_ptr<Command> make_info();
 std::unique_ptr<Command> make_verify();
@@ -28,6 +29,7 @@ std::span<const CommandEntry> command_table() {
   static constexpr CommandEntry table[] = {
       {"train", "Index", "Learn centroids from vectors and create an index without rows", make_train},
       {"add", "Index", "Add vectors to an index", make_add},
+      {"remove", "Index", "Remove rows from an index", make_remove},
       {"search", "Index", "Find the nearest rows of each query", make_search},
       {"info", "Index", "Show what an index holds", make_info},
       {"verify", "Index", "Check that an index file is sound", make_verify},

@@ -28,6 +28,10 @@ class Console {
   /// Takes the progress bar off the screen.
   void clear();
 
+  /// What an interruption leaves behind from here on, for its message. At first nothing is.
+  void interruption_leaves(std::string text) { left_behind_ = std::move(text); }
+  const std::string& left_behind() const { return left_behind_; }
+
   /// progress() as the callback that the library takes.
   Progress callback();
   /// A callback that only stops the work after a signal: for calls that are a small part of a longer, shown one.
@@ -43,6 +47,7 @@ class Console {
   bool bars_ = false;
   bool shown_ = false;
   std::string phase_;
+  std::string left_behind_ = "no file was written or changed: the same command can be run again";
   std::uint64_t last_done_ = 0;
   Clock::time_point start_{};  ///< Of the phase.
   Clock::time_point drawn_{};

@@ -22,10 +22,6 @@ using Visitor = std::function<void(idx_t, idx_t)>;
 // Two ids of 20 characters and a hyphen, with some blanks around: what is longer is no id.
 constexpr std::size_t longest_item = 64;
 
-struct IdRange {
-  idx_t first, last;
-};
-
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view blanks = " \t\r";
   const auto begin = text.find_first_not_of(blanks);
@@ -160,31 +156,54 @@ void read_words(std::string_view spec, const Visitor& visit, std::string_view op
   }
 }
 
-bool names_matrix(const std::string& path) {
-  if (path == "-") return false;
+/// Ids and ranges by themselves, rather than the name of a file.
+bool is_word_of_ids(const std::string& spec) {
+  return spec != "-" && spec.find_first_not_of("0123456789,- ") == std::string::npos;
+}
+
+std::string file_of(const std::string& spec) { return spec.front() == '@' ? spec.substr(1) : spec; }
+
+}  // namespace
+
+bool names_id_matrix(const std::string& spec) {
+  if (is_word_of_ids(spec) || spec == "-") return false;
   try {
-    datasets::fixed_element(path);
+    datasets::fixed_element(file_of(spec));
     return true;
   } catch (const Error&) {  // No format of vectors: text.
     return false;
   }
 }
 
-}  // namespace
-
 void read_ids(const std::string& spec, const Visitor& visit, std::string_view option) {
   if (spec.empty() || spec == "@") misuse("{}: names no ids; write 5, 5,9,12, 10-20 or a file", option);
-  if (spec != "-" && spec.find_first_not_of("0123456789,- ") == std::string::npos) {
+  if (is_word_of_ids(spec)) {
     read_words(spec, visit, option);
     return;
   }
-  const std::string path = spec.front() == '@' ? spec.substr(1) : spec;
-  if (names_matrix(path)) {
+  const std::string path = file_of(spec);
+  if (names_id_matrix(spec)) {
     read_matrix(path, visit);
   } else {
     TextInput input(path, spec, option);
     read_text(input, visit);
   }
+}
+
+std::optional<IdRange> parse_id_range(std::string_view text) { return parse_item(trimmed(text)); }
+
+IdSet read_id_set(const std::string& spec, std::string_view option) {
+  std::vector<IdRange> ranges;
+  const auto add = [&](idx_t first, idx_t last) {
+    // Most lists are in order: what goes on where the last one ended takes no room.
+    if (!ranges.empty() && ranges.back().last < first && first - 1 == ranges.back().last) {
+      ranges.back().last = last;
+    } else {
+      ranges.push_back({first, last});
+    }
+  };
+  read_ids(spec, add, option);
+  return IdSet(std::move(ranges));
 }
 
 std::vector<idx_t> read_id_list(const std::string& spec, std::uint64_t most, std::string_view option) {

@@ -4,11 +4,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "ivf/types.hpp"
+#include "ivf/ids.hpp"
 
 namespace ivf::cli {
 
@@ -23,6 +24,15 @@ namespace ivf::cli {
 /// `option` names it in messages. -1 marks missing results and is no id.
 void read_ids(const std::string& spec, const std::function<void(idx_t first, idx_t last)>& visit,
               std::string_view option = "--ids");
+
+/// The same as a set.
+IdSet read_id_set(const std::string& spec, std::string_view option = "--ids");
+
+/// Whether read_ids() reads the spec as a matrix of integers.
+bool names_id_matrix(const std::string& spec);
+
+/// An id or a range of them, first to last: "5", "10-20". None when it is something else.
+std::optional<IdRange> parse_id_range(std::string_view text);
 
 /// The same as a list, with every id of a range and every repetition. More than `most` are refused.
 std::vector<idx_t> read_id_list(const std::string& spec, std::uint64_t most, std::string_view option = "--ids");

@@ -84,7 +84,11 @@ class Info final : public Command {
     line(out, "kind", info.flat ? "flat" : "ivf");
     line(out, "metric", metric_name(info.metric));
     line(out, "dimensions", std::to_string(info.dim));
-    line(out, "rows", grouped(info.rows));
+    line(out, "rows",
+         info.removed == 0
+             ? grouped(info.rows)
+             : fmt::format("{}, and {} removed (`ivf compact` drops them)", grouped(info.rows), grouped(info.removed)));
+    if (info.next_id != info.rows) line(out, "next id", std::to_string(info.next_id));
     if (!info.flat) line(out, "lists", grouped(info.nlist));
     const std::string training = sections ? info.metadata : training_summary(info.metadata);
     if (!training.empty()) line(out, "training", training);
@@ -145,6 +149,8 @@ class Info final : public Command {
             {"metric", metric_name(info.metric)},
             {"dim", info.dim},
             {"nb", info.rows},
+            {"removed", info.removed},
+            {"next_id", info.next_id},
             {"nlist", info.nlist},
             {"seed", info.seed},
             {"training", training.is_discarded() ? Json(info.metadata) : training},

@@ -79,8 +79,7 @@ int guarded_main(int argc, char** argv) {
     console.error(fmt::format("unexpected: {}", error.what()));
   }
   if (const int signal = pending_signal()) {
-    console.error(fmt::format("stopped by {}; no file was written or changed: the same command can be run again",
-                              signal_name(signal)));
+    console.error(fmt::format("stopped by {}; {}", signal_name(signal), console.left_behind()));
     die_by_signal(signal);
   }
   // Whoever read our output has seen enough: end as every other tool of a pipeline does.

@@ -6,6 +6,7 @@
 #include "bench/measure.h"
 #include "command.h"
 #include "device_options.h"
+#include "filtered_search.h"
 #include "ivf/index.hpp"
 #include "message.h"
 #include "quality.h"
@@ -40,6 +41,7 @@ class Search final : public Command {
   ivf search base.ivf queries.npy -k 1 | cut -f 1,3
   ivf search base.ivf queries.npy -o jsonl:- | jq -c .ids
   ivf search base.ivf queries.fvecs --nprobe 64 --verify --min-recall 0.95
+  ivf search base.ivf queries.fvecs --filter in-stock.txt
 )");
     options.argument("INDEX", index_, "Index file made by `ivf train` and `ivf add`");
     options.argument("QUERIES", queries_, "Vectors to look up (`test` of an HDF5 file)");
@@ -56,6 +58,8 @@ class Search final : public Command {
                             {{"auto", SearchMode::automatic}, {"matrix", SearchMode::matrix}, {"csr", SearchMode::csr}})
         .shows("auto");
     options.row_range(range_);
+    options.group("Filter options");
+    filter_.define(options);
     options.group("Output options");
     options
         .text("-o,--out", out_, "FILE",
@@ -93,6 +97,7 @@ class Search final : public Command {
       truth.emplace(truth_, k(), range_.start);
       if (source.known_rows()) truth->require_rows(*source.known_rows(), source.name());
     }
+    filters_ = open_filters(filter_, range_.start);
     const auto sink = open_sink();
     look_up(context, *index, source, truth, sink.get());
     throw_if_interrupted();
@@ -118,6 +123,8 @@ class Search final : public Command {
     if (min_recall_ && truth_.empty() && !verify_) misuse("--min-recall needs --truth or --verify to know the recall");
     if (parse_destination(queries_).pipe() && parse_destination(truth_).pipe())
       misuse("queries and truth cannot both come from one pipe");
+    if (parse_destination(queries_).pipe() && filter_.spec() == "-")
+      misuse("queries and a filter cannot both come from one pipe");
   }
 
   static Destination output(const std::string& spec) {
@@ -191,19 +198,33 @@ class Search final : public Command {
 
   void search_k(const Index& index, MatrixView queries, std::uint64_t first, const SearchParams& search,
                 std::optional<TruthSource>& truth, ResultSink* sink) {
+    const auto filters = filters_ == nullptr ? std::vector<FilteredQueries>(1) : filters_->next(queries.rows);
     const Stopwatch watch;
-    const SearchResult found = exact_ ? index.search_exact(queries, search) : index.search(queries, search);
+    const SearchFunction<SearchResult> in_all = [&](MatrixView some, const SearchParams& how) {
+      return index.search_exact(some, how);
+    };
+    const SearchFunction<SearchResult> in_lists = [&](MatrixView some, const SearchParams& how) {
+      return index.search(some, how);
+    };
+    const SearchResult found = filtered_search(filters, queries, search, exact_ ? in_all : in_lists, filter_use_);
     search_ms_ += watch.milliseconds();
     bench::accumulate(stats_, found.stats);
     if (truth) recall_->add(found.ids, found.k, truth->next(queries.rows), truth->width(), queries.rows);
-    if (verification_) verification_->add(first, found, index.search_exact(queries, search), all_lists());
+    if (verification_) {
+      FilterUse unused;
+      verification_->add(first, found, filtered_search(filters, queries, search, in_all, unused), all_lists());
+    }
     if (sink) sink->write(shown({first, queries.rows, found.k, {}, found.distances, found.ids}));
   }
 
   void search_radius(const Index& index, MatrixView queries, std::uint64_t first, const SearchParams& search,
                      ResultSink* sink) {
+    const auto filters = filters_ == nullptr ? std::vector<FilteredQueries>(1) : filters_->next(queries.rows);
     const Stopwatch watch;
-    const RangeResult found = index.range_search(queries, static_cast<float>(*radius_), search);
+    const SearchFunction<RangeResult> in_radius = [&](MatrixView some, const SearchParams& how) {
+      return index.range_search(some, static_cast<float>(*radius_), how);
+    };
+    const RangeResult found = filtered_search(filters, queries, search, in_radius, filter_use_);
     search_ms_ += watch.milliseconds();
     bench::accumulate(stats_, found.stats);
     hits_ += found.ids.size();
@@ -240,6 +261,7 @@ class Search final : public Command {
     if (radius_) line += fmt::format(", {} found", counted(hits_, "row"));
     if (results_on_stdout_ && (recall_ || verification_)) line += fmt::format(", recall@{} {:.4f}", k(), recall());
     context.console.note(line);
+    report_filter(context.console);
     context.console.detail(
         fmt::format("{} mode, {}, {}, {}; {} rows scanned and {} computed exactly; ms: coarse {:.1f}, group {:.1f}, "
                     "scan {:.1f}, refine {:.1f}, merge {:.1f}",
@@ -251,6 +273,21 @@ class Search final : public Command {
           "waited {} for the device; {} scanned again, {} decided on the host", counted(stats_.host_syncs, "time"),
           counted(stats_.queries_widened, "query", "queries"), grouped(stats_.queries_on_host)));
     }
+  }
+
+  void report_filter(Console& console) const {
+    if (filter_use_.queries() == 0) return;
+    const std::string allowed = counted(filter_use_.average(), "row");
+    if (!filters_->per_query()) {
+      console.note(
+          filter_use_.direct > 0
+              ? fmt::format("the filter allows {}: they were scanned directly, so that results are exact", allowed)
+              : fmt::format("the filter allows {}: lists were scanned", allowed));
+      return;
+    }
+    console.note(
+        fmt::format("filters allow {} on average; for {} they were scanned directly (exact), for {} lists were",
+                    allowed, counted(filter_use_.direct, "query", "queries"), grouped(filter_use_.scanned)));
   }
 
   double qps() const { return static_cast<double>(nq_) * 1000 / search_ms_; }
@@ -269,6 +306,12 @@ class Search final : public Command {
     record["exact"] = exact_;
     record["nprobe"] = exact_ ? info_.nlist : nprobe();
     record["max_codes"] = max_codes_;
+    if (filter_.any()) {
+      record["filter"] = filter_.spec();
+      record["filter_not"] = filter_.forbids();
+      record["filter_rows_allowed"] = filter_use_.average();
+      record["filter_direct_queries"] = filter_use_.direct;
+    }
     record["search_mode"] = mode_name(mode_);
     record["chosen_mode"] = mode_name(stats_.chosen_mode);
     record["auto_avg_group_size"] = stats_.avg_group_size;
@@ -315,6 +358,9 @@ class Search final : public Command {
   IndexInfo info_;
   DeviceInfo place_;
   SearchStats stats_;
+  FilterOptions filter_;
+  std::unique_ptr<FilterSource> filters_;
+  FilterUse filter_use_;
   std::optional<RecallMeter> recall_;
   std::optional<Verification> verification_;
   std::uint64_t nq_ = 0, hits_ = 0;

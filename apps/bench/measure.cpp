@@ -94,6 +94,8 @@ void accumulate(SearchStats& total, const SearchStats& batch) {
   total.queries_widened += batch.queries_widened;
   total.queries_on_host += batch.queries_on_host;
   total.host_syncs += batch.host_syncs;
+  total.filter_plan = batch.filter_plan;
+  total.rows_allowed = batch.rows_allowed;
   total.bytes_scanned += batch.bytes_scanned;
   total.coarse_ms += batch.coarse_ms;
   total.group_ms += batch.group_ms;
