@@ -108,11 +108,17 @@ class Interrupt(IvfTest):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
+        self.ivf("train", "base.fvecs", "-o", "b.ivf", "--nlist", "4", "-q")
+        self.ivf("add", "b.ivf", "gaussian:n=10000,d=8", "-q")
+        self.ivf("export", "b.ivf", "--faiss", "b.faiss", "-q")
         names = self.names()
         for arguments in (("convert", "gaussian:n=100000,d=8", "out.npy"), ("convert", "gaussian:n=100000,d=8", "out.h5"),
                           ("add", "a.ivf", "gaussian:n=100000,d=8"), ("train", "gaussian:n=9000,d=64", "-o", "out.ivf", "--nlist", "900"),
                           ("search", "a.ivf", "gaussian:n=10000,d=8", "-o", "out.npy", "--out-distances", "d.npy"),
-                          ("search", "a.ivf", "gaussian:n=10000,d=8", "-o", "out.jsonl")):
+                          ("search", "a.ivf", "gaussian:n=10000,d=8", "-o", "out.jsonl"),
+                          ("export", "b.ivf", "--faiss", "out.faiss"), ("export", "b.ivf", "--npy", "out"),
+                          ("export", "b.ivf", "--hdf5", "out.h5"), ("import", "--faiss", "b.faiss", "out.ivf"),
+                          ("reconstruct", "b.ivf", "--ids", "0-9999", "-o", "out.fvecs")):
             with self.subTest(arguments=arguments):
                 process = subprocess.run([self.program, *arguments], cwd=self.path, capture_output=True, preexec_fn=limit,
                                          timeout=120)

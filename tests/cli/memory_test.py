@@ -66,6 +66,9 @@ class Memory(IvfTest):
                           ("train", "base.fvecs", "-o", "a.ivf", "--nlist", "32", "--iterations", "2"),
                           ("add", "a.ivf", "base.fvecs"),
                           ("search", "a.ivf", "base.fvecs", "-k", "1", "--nprobe", "1", "-o", "ids.npy"),
+                          ("export", "a.ivf", "--faiss", "a.faiss"), ("import", "--faiss", "a.faiss", "b.ivf"),
+                          ("export", "a.ivf", "--npy", "a"), ("export", "a.ivf", "--hdf5", "a.h5"),
+                          ("reconstruct", "a.ivf", "--ids", "0-299999", "-o", "r.fvecs"),
                           ("truth", "--base", "base.fvecs", "--queries", "queries.fvecs", "-o", "t.npy"),
                           ("eval", "ids.npy", "--truth", "ids.npy")):
             with self.subTest(arguments=arguments):

@@ -49,6 +49,13 @@ COMMANDS = [
     Command("search a.ivf base.fvecs -o new.h5", "new.h5", existing=False),
     Command("search a.ivf base.fvecs -o gt:new.gt", "new.gt", existing=False),
     Command("truth --base base.fvecs --queries base.fvecs -o old.npy --force", "old.npy"),
+    Command("export a.ivf --faiss new.faiss", "new.faiss", existing=False),
+    Command("export a.ivf --faiss old.fbin --force", "old.fbin"),
+    Command("export a.ivf --npy new", "new-centroids.npy", "new-offsets.npy", "new-ids.npy", "new-vectors.npy", existing=False),
+    Command("export a.ivf --hdf5 new.h5", "new.h5", existing=False),
+    Command("import --faiss a.faiss new.ivf", "new.ivf", existing=False),
+    Command("import --faiss a.faiss old.ivf --force", "old.ivf"),
+    Command("reconstruct a.ivf --ids 0-99 -o new.fvecs", "new.fvecs", existing=False),
 ]
 
 
@@ -76,6 +83,7 @@ class Torture:
             must(f"train base.fvecs -o {name} --nlist 8{options}")
         must("add a.ivf base.fvecs")
         must("add c.ivf base.fvecs")
+        must("export a.ivf --faiss a.faiss")
         for name in ("old.fbin", "old.fvecs", "old.npy", "old.h5"):
             must(f"convert gaussian:n=20,d=3,seed=7 {name}")
         (directory / "old.jsonl").write_bytes(b"{}\n")

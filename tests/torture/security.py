@@ -18,6 +18,8 @@ OUTPUTS = {
     "convert to HDF5": ("convert base.fvecs {out} --force", "h5"), "search": ("search a.ivf base.fvecs -o {out} --force", "tsv"),
     "search, vectors": ("search a.ivf base.fvecs -o {out} --out-distances d.fvecs --force", "ivecs"),
     "truth": ("truth --base base.fvecs --queries base.fvecs -o {out} --force", "npy"),
+    "export": ("export a.ivf --faiss {out} --force", "faiss"), "import": ("import --faiss a.faiss {out} --force", "ivf"),
+    "reconstruct": ("reconstruct a.ivf --ids 0-9 -o {out} --force", "npy"),
 }
 
 
@@ -29,6 +31,7 @@ class Security(unittest.TestCase):
         self.ivf("convert gaussian:n=100,d=4 base.fvecs")
         self.ivf("train base.fvecs -o a.ivf --nlist 4")
         self.ivf("add a.ivf base.fvecs")
+        self.ivf("export a.ivf --faiss a.faiss")
 
     def ivf(self, words, code=0, umask=0o022, env=None):
         done = subprocess.run([PROGRAM, *words.split(), "-q"], cwd=self.path, capture_output=True, stdin=subprocess.DEVNULL,
