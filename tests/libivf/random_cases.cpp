@@ -18,13 +18,6 @@ std::vector<idx_t> scattered_ids(std::size_t n, shapes::Random& random) {
   return ids;
 }
 
-/// A radius that some rows are within: the value of a hit, so that equality is met too.
-float some_radius(Metric metric, const std::vector<std::vector<oracle::Hit>>& expected, shapes::Random& random) {
-  const auto& hits = expected[random.below(expected.size())];
-  const auto& hit = hits[random.below(hits.size())];
-  return hit.id == -1 ? (metric == Metric::l2 ? 1.0f : 0.0f) : hit.value;
-}
-
 }  // namespace
 
 Scene random_scene(Metric metric, shapes::Kind kind, std::size_t d, shapes::Random& random) {
@@ -68,6 +61,12 @@ Scene large_scene(Metric metric, std::size_t n, std::size_t d, std::size_t nlist
 double seconds_for_cases(double otherwise) {
   const char* seconds = std::getenv("IVF_TEST_SECONDS");
   return seconds != nullptr ? std::atof(seconds) : otherwise;
+}
+
+float some_radius(Metric metric, const std::vector<std::vector<oracle::Hit>>& expected, shapes::Random& random) {
+  const auto& hits = expected[random.below(expected.size())];
+  const auto& hit = hits[random.below(hits.size())];
+  return hit.id == -1 ? (metric == Metric::l2 ? 1.0f : 0.0f) : hit.value;
 }
 
 std::vector<CaseKind> case_kinds(std::uint64_t seed) {

@@ -21,6 +21,9 @@ Scene large_scene(Metric metric, std::size_t n, std::size_t d, std::size_t nlist
 /// Seconds that the random cases of a test may take; IVF_TEST_SECONDS lengthens them.
 double seconds_for_cases(double otherwise);
 
+/// A radius that some rows are within: the value of one of these hits, so that equality is met too.
+float some_radius(Metric metric, const std::vector<std::vector<oracle::Hit>>& expected, shapes::Random& random);
+
 /// One combination that a random case may have.
 struct CaseKind {
   Metric metric;

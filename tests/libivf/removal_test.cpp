@@ -1,134 +1,15 @@
 // Rows that are removed or not allowed: every level and mode against the oracle over the rows that are left.
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <ctime>
+#include <limits>
+#include <memory>
 #include <set>
 
-#include "random_cases.h"
+#include "removal_cases.h"
 #include "support/catch.hpp"
 
 using namespace ivf;
 using namespace ivf::support;
-
-namespace {
-
-/// Ids of some rows: `share` of them, and whatever else has the same id.
-std::set<idx_t> some_ids(const Scene& scene, double share, shapes::Random& random) {
-  std::set<idx_t> ids;
-  for (std::size_t i = 0; i < scene.n(); ++i) {
-    if (random.unit() < share) ids.insert(scene.stored().id(i));
-  }
-  return ids;
-}
-
-IdSet id_set(const std::set<idx_t>& ids) { return IdSet(std::vector<idx_t>(ids.begin(), ids.end())); }
-
-/// The scene without the rows of these ids.
-Scene without(const Scene& scene, const std::set<idx_t>& ids) {
-  Scene rest = scene;
-  rest.rows.clear();
-  rest.ids.clear();
-  for (std::size_t i = 0; i < scene.n(); ++i) {
-    const idx_t id = scene.stored().id(i);
-    if (ids.count(id) != 0) continue;
-    rest.rows.insert(rest.rows.end(), scene.rows.begin() + static_cast<std::ptrdiff_t>(i * scene.d),
-                     scene.rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * scene.d));
-    rest.ids.push_back(id);
-  }
-  rest.prepare();
-  return rest;
-}
-
-/// What a search of a scene must find.
-class Expectation {
- public:
-  Expectation(const Scene& scene, const SearchParams& params, bool exact) : scene_(scene) {
-    const oracle::InvertedFile lists(scene.metric, scene.stored(), scene.stored_centroids());
-    const bool direct = params.filter.plan == FilterPlan::direct;
-    for (std::size_t q = 0; q < scene.nq(); ++q) {
-      auto candidates = exact || direct ? oracle::everything(scene.n())
-                                        : lists.candidates(scene.stored_query(q), params.nprobe, params.max_codes);
-      if (params.filter.ids != nullptr) {
-        candidates.erase(std::remove_if(candidates.begin(), candidates.end(),
-                                        [&](std::size_t i) {
-                                          return params.filter.ids->contains(scene.stored().id(i)) ==
-                                                 params.filter.forbid;
-                                        }),
-                         candidates.end());
-      }
-      hits_.push_back(oracle::topk(scene.metric, scene.stored_query(q), scene.stored(), candidates, params.k));
-    }
-  }
-
-  std::string check(const SearchResult& result) const {
-    for (std::size_t q = 0; q < hits_.size(); ++q) {
-      const std::string wrong = difference(result, q, hits_[q]);
-      if (!wrong.empty()) return fmt::format("query {}: {}", q, wrong);
-    }
-    return "";
-  }
-
- private:
-  const Scene& scene_;
-  std::vector<std::vector<oracle::Hit>> hits_;
-};
-
-SearchParams uncapped(SearchParams params) {
-  params.max_codes = 0;
-  return params;
-}
-
-/// One random case at every level; returns what is wrong.
-std::string check_case(const CaseKind& kind, std::uint64_t seed) {
-  const RandomCase one(kind, seed);
-  shapes::Random random(seed, 79);
-  const double shares[] = {0, 0.02, 0.5, 0.97, 1};
-  const auto gone = some_ids(one.scene(), shares[random.below(5)], random);
-  const Scene rest = without(one.scene(), gone);
-  SearchParams params = one.params();
-  const auto named = some_ids(rest, shares[random.below(5)], random);
-  const Expectation plain(rest, params, false), exact(rest, params, true);
-  SearchParams filtered = params;
-  filtered.filter.ids = std::make_shared<const IdSet>(id_set(named));
-  filtered.filter.forbid = random.below(2) == 0;
-  filtered.filter.plan = random.below(2) == 0 ? FilterPlan::scan : FilterPlan::direct;
-  const Expectation allowed(rest, filtered, false), allowed_exact(rest, filtered, true);
-  for (const auto& level : levels()) {
-    const ForcedLevel forced(level);
-    auto ivf = one.scene().ivf(random.between(1, 4));
-    auto flat = one.scene().flat(random.between(1, 3));
-    const IdSet removed = id_set(gone);
-    const std::uint64_t count = ivf.remove_ids(removed);
-    if (count != one.scene().n() - rest.n() || flat.remove_ids(removed) != count) return "another number was removed";
-    if (ivf.size() != rest.n() || ivf.remove_ids(removed) != 0) return "another number is left";
-    for (const SearchMode mode : all_modes) {
-      const auto about = [&](const char* what, const std::string& wrong) {
-        return fmt::format("{}, level {}, mode {}, {} gone, {} named{}: {}: {}", one.about(), level,
-                           static_cast<int>(mode), gone.size(), named.size(), filtered.filter.forbid ? " (not)" : "",
-                           what, wrong);
-      };
-      for (SearchParams* each : {&params, &filtered}) {
-        each->mode = mode;
-        each->threads = random.pick(std::vector<unsigned>{1, 2, 5});
-        // A few rows at a time, so that allowed rows come in several blocks.
-        each->max_memory = random.below(2) == 0 ? 0 : 20000;
-      }
-      std::string wrong = plain.check(ivf.search(rest.query_view(), params));
-      if (!wrong.empty()) return about("lists", wrong);
-      wrong = exact.check(flat.search(rest.query_view(), uncapped(params)));
-      if (!wrong.empty()) return about("flat", wrong);
-      wrong = allowed.check(ivf.search(rest.query_view(), filtered));
-      if (!wrong.empty()) return about("lists, filtered", wrong);
-      wrong = allowed_exact.check(flat.search(rest.query_view(), uncapped(filtered)));
-      if (!wrong.empty()) return about("flat, filtered", wrong);
-    }
-  }
-  return "";
-}
-
-}  // namespace
 
 TEST_CASE("removal and filters: searches equal the oracle over the rows that are left") {
   const auto cases = case_kinds(20261123);
@@ -136,8 +17,12 @@ TEST_CASE("removal and filters: searches equal the oracle over the rows that are
   const double budget = seconds_for_cases(15);
   std::size_t done = 0;
   while (static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC < budget) {
-    const std::string wrong = check_case(cases[done % cases.size()], done);
-    if (!wrong.empty()) FAIL("case " << done << ": " << wrong);
+    RemovalCase one(cases[done % cases.size()], done);
+    for (const auto& level : levels()) {
+      const ForcedLevel forced(level);
+      const std::string wrong = one.check({});
+      if (!wrong.empty()) FAIL("case " << done << ", level " << level << ": " << wrong);
+    }
     ++done;
   }
   CHECK(done > 0);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "ivf/format/row_bits.hpp"
 #include "parallel.h"
 
 namespace ivf::detail {

@@ -8,12 +8,28 @@
 
 #include "index/resources.h"
 #include "ivf/format/container.hpp"
+#include "ivf/format/row_bits.hpp"
 #include "ivf/ids.hpp"
 
 namespace ivf::detail {
 
 /// A set of a segment's rows (ivf/format/row_bits.hpp).
 using RowBits = std::vector<std::uint64_t>;
+
+/// Calls run(first, last) for each stretch of the rows [begin, end) that are not in the set.
+template <class Run>
+void for_rows_outside(std::span<const std::uint64_t> bits, std::uint64_t begin, std::uint64_t end, const Run& run) {
+  while (begin < end) {
+    if (format::has_row(bits, begin)) {
+      ++begin;
+      continue;
+    }
+    std::uint64_t stop = bits.empty() ? end : begin + 1;
+    while (stop < end && !format::has_row(bits, stop)) ++stop;
+    run(begin, stop);
+    begin = stop;
+  }
+}
 
 /// The rows that were removed before, and those whose ids are in the set (`inside`) or are not.
 RowBits hidden_rows(const format::SegmentView& segment, const IdSet& ids, bool inside, unsigned threads);

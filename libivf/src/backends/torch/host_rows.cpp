@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "backends/cpu/levels.h"
+#include "index/row_sets.h"
+#include "ivf/format/row_bits.hpp"
 #include "parallel.h"
 #include "rows.h"
 
@@ -13,23 +15,24 @@ namespace ivf::detail::torch_backend {
 
 HostRows::HostRows(const Corpus& corpus)
     : dim_(corpus.dim), inner_product_(corpus.inner_product), segments_(corpus.segments), offsets_(corpus.nlist + 1) {
-  std::vector<std::uint64_t> before;  // Rows in the segments before each one.
   std::uint64_t total = 0;
   for (const auto& segment : segments_) {
-    before.push_back(total);
+    before_.push_back(total);
     total += segment.rows;
   }
   std::uint64_t position = 0;
   for (std::size_t l = 0; l < corpus.nlist; ++l) {
     offsets_[l] = position;
     for (std::uint32_t s = 0; s < segments_.size(); ++s) {
-      const std::uint64_t begin = segments_[s].offsets[l], end = segments_[s].offsets[l + 1];
-      if (begin == end) continue;
-      // Lists of one segment follow each other: one run serves them all.
-      const bool follows =
-          !runs_.empty() && runs_.back().segment == s && runs_.back().row + (position - runs_.back().first) == begin;
-      if (!follows) runs_.push_back({position, begin, s, before[s] + begin});
-      position += end - begin;
+      const auto& segment = segments_[s];
+      for_rows_outside(segment.removed, segment.offsets[l], segment.offsets[l + 1],
+                       [&](std::uint64_t begin, std::uint64_t end) {
+                         // Lists of one segment follow each other: one run serves them all.
+                         const bool follows = !runs_.empty() && runs_.back().segment == s &&
+                                              runs_.back().row + (position - runs_.back().first) == begin;
+                         if (!follows) runs_.push_back({position, begin, s});
+                         position += end - begin;
+                       });
     }
   }
   offsets_[corpus.nlist] = position;
@@ -82,10 +85,11 @@ std::uint64_t HostRows::end_of(const Run& run) const noexcept {
 /// Calls body(run, row in its segment, first of the piece, rows) for the runs that rows [first, first + n) lie in.
 template <class Body>
 void HostRows::for_pieces(std::uint64_t first, std::size_t n, Body body) const {
-  for (std::size_t done = 0; done < n;) {
-    const Run& run = run_of(first + done);
-    const std::size_t piece = std::min<std::uint64_t>(n - done, end_of(run) - (first + done));
-    body(run, run.row + (first + done - run.first), done, piece);
+  if (n == 0) return;
+  const Run* run = &run_of(first);
+  for (std::size_t done = 0; done < n; ++run) {
+    const std::size_t piece = std::min<std::uint64_t>(n - done, end_of(*run) - (first + done));
+    body(*run, run->row + (first + done - run->first), done, piece);
     done += piece;
   }
 }
@@ -108,8 +112,15 @@ void HostRows::get_ids(std::uint64_t first, std::size_t n, idx_t* ids) const {
   for_pieces(first, n, [&](const Run& run, std::uint64_t row, std::size_t done, std::size_t piece) {
     const auto& stored = segments_[run.segment].ids;
     for (std::size_t i = 0; i < piece; ++i) {
-      ids[done + i] = stored.empty() ? static_cast<idx_t>(run.sequence + (row - run.row) + i) : stored[row + i];
+      ids[done + i] = stored.empty() ? static_cast<idx_t>(before_[run.segment] + row + i) : stored[row + i];
     }
+  });
+}
+
+void HostRows::get_hidden(std::span<const std::span<const std::uint64_t>> hidden, std::uint64_t first, std::size_t n,
+                          bool* in) const {
+  for_pieces(first, n, [&](const Run& run, std::uint64_t row, std::size_t done, std::size_t piece) {
+    for (std::size_t i = 0; i < piece; ++i) in[done + i] = format::has_row(hidden[run.segment], row + i);
   });
 }
 

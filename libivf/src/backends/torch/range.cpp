@@ -67,7 +67,7 @@ Hits hits_of(const HostRows& rows, const float* query, const std::vector<std::in
 
 RangeHits search_range(const std::shared_ptr<const Runtime>& runtime, DeviceType dtype, const ScanRequest& request,
                        float radius, SearchStats& stats) {
-  const auto corpus = resident_of(runtime, *request.corpus, dtype);
+  const auto corpus = searched_rows(runtime, request, dtype);
   const bool ip = corpus->inner_product();
   const std::size_t nq = request.queries.rows;
   RangeHits result;

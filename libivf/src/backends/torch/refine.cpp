@@ -82,7 +82,7 @@ RefinedBatch::RefinedBatch(const DeviceCorpus& corpus, const Batch& batch, const
       width_(static_cast<std::size_t>(selection.best.scores.size(1))),
       everything_(selection.everything),
       scores_(download.add(selection.best.scores)),
-      bound_(download.add(selection.bound)) {
+      bound_(download.add(selection.bound.contiguous())) {
   at::Tensor positions = selection.best.positions;
   // Places that hold no row may have any position.
   positions = positions.masked_fill(selection.best.scores == std::numeric_limits<double>::infinity(), 0);
@@ -135,12 +135,11 @@ bool RefinedBatch::finish(std::size_t query, const float* values, const QueryFac
   std::partial_sort(hits.begin(), hits.begin() + static_cast<std::ptrdiff_t>(found), hits.end(),
                     [](const Hit& a, const Hit& b) { return a.score != b.score ? a.score < b.score : a.id < b.id; });
   hits.resize(found);
-  // The selection was ascending: all that was left out scores at least what its last member does.
-  const float last = scores_.data_ptr<float>()[(query + 1) * width_ - 1];
-  if (everything_ || last == infinity) return true;
+  const float bound = bound_.data_ptr<float>()[query];
+  if (everything_ || bound == infinity) return true;
   if (found < k) return false;
   const double left_out =
-      static_cast<double>(last) + (corpus_.inner_product() ? 0.0 : facts.square) - static_cast<double>(facts.doubt);
+      static_cast<double>(bound) + (corpus_.inner_product() ? 0.0 : facts.square) - static_cast<double>(facts.doubt);
   return left_out > static_cast<double>(hits.back().score);
 }
 

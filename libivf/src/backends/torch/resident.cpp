@@ -36,39 +36,59 @@ double scale_for(DeviceType dtype, double largest) noexcept {
 }  // namespace
 
 DeviceCorpus::DeviceCorpus(std::shared_ptr<const Runtime> runtime, const Corpus& corpus, DeviceType dtype)
-    : runtime_(std::move(runtime)), host_(corpus), dtype_(dtype) {
-  const std::uint64_t value_bytes = dtype == DeviceType::float32 ? 4 : 2;
-  bytes_ = (host_.count() + group_rows) * (host_.dim() * value_bytes + sizeof(float) + sizeof(idx_t)) +
-           host_.offsets().size() * sizeof(std::int64_t);
-}
+    : runtime_(std::move(runtime)), host_(std::make_shared<const HostRows>(corpus)), dtype_(dtype) {}
 
 DeviceCorpus::~DeviceCorpus() { runtime_->ledger().held -= bytes_; }
+
+void DeviceCorpus::reserve(std::uint64_t bytes, const std::string& what) {
+  bytes_ = bytes;
+  DeviceLedger& ledger = runtime_->ledger();
+  const std::uint64_t held = ledger.held += bytes;
+  std::uint64_t most = ledger.most.load();
+  while (held > most && !ledger.most.compare_exchange_weak(most, held)) {
+  }
+  runtime_->require_memory(bytes, what);
+}
 
 std::shared_ptr<const DeviceCorpus> DeviceCorpus::load(std::shared_ptr<const Runtime> runtime, const Corpus& corpus,
                                                        DeviceType dtype) {
   const std::shared_ptr<DeviceCorpus> result(new DeviceCorpus(std::move(runtime), corpus, dtype));
-  const Runtime& device = *result->runtime_;
-  DeviceLedger& ledger = device.ledger();
-  const std::uint64_t held = ledger.held += result->bytes_;  // Given back by the destructor, also when this throws.
-  std::uint64_t most = ledger.most.load();
-  while (held > most && !ledger.most.compare_exchange_weak(most, held)) {
-  }
-  device.require_memory(result->bytes_, fmt::format("{} rows of dimension {}", corpus.rows, corpus.dim));
-  on_device(device, available_threads(), [&] { result->fill(); });
+  const HostRows& host = result->host();
+  const std::uint64_t value_bytes = dtype == DeviceType::float32 ? 4 : 2;
+  result->reserve((host.count() + group_rows) * (host.dim() * value_bytes + sizeof(float) + sizeof(idx_t)) +
+                      host.offsets().size() * sizeof(std::int64_t),
+                  fmt::format("{} rows of dimension {}", host.count(), host.dim()));
+  on_device(result->runtime(), available_threads(), [&] { result->fill(); });
+  return result;
+}
+
+std::shared_ptr<const DeviceCorpus> DeviceCorpus::without(std::span<const std::span<const std::uint64_t>> hidden,
+                                                          unsigned threads) const {
+  const std::shared_ptr<DeviceCorpus> result(new DeviceCorpus(*this));
+  result->bytes_ = 0;
+  result->filtered_ = true;
+  result->reserve((host_->count() + group_rows) * (sizeof(float) + sizeof(bool)),
+                  fmt::format("a filter of {} rows", host_->count()));
+  const at::Tensor mask = runtime_->staging({count()}, at::kBool);
+  parallel_for(threads, host_->count(), std::size_t{1} << 16, [&](std::size_t begin, std::size_t end, unsigned) {
+    host_->get_hidden(hidden, begin, end - begin, mask.data_ptr<bool>() + begin);
+  });
+  result->bias_ = bias_.clone();
+  result->bias_.narrow(0, 0, count()).masked_fill_(runtime_->upload(mask), std::numeric_limits<double>::infinity());
   return result;
 }
 
 void DeviceCorpus::fill() {
   const unsigned threads = available_threads();
-  const std::size_t stride = host_.dim();
+  const std::size_t stride = host_->dim();
   const std::int64_t n = count();
   // Small arrays first: the largest norm sets the scale of the rows.
   at::Tensor norms = runtime_->staging({n}, at::kFloat);
   at::Tensor ids = runtime_->staging({n}, at::kLong);
   constexpr std::size_t grain = 1 << 16;
-  parallel_for(threads, host_.count(), grain, [&](std::size_t begin, std::size_t end, unsigned) {
-    host_.get_norms(begin, end - begin, norms.data_ptr<float>() + begin);
-    host_.get_ids(begin, end - begin, ids.data_ptr<std::int64_t>() + begin);
+  parallel_for(threads, host_->count(), grain, [&](std::size_t begin, std::size_t end, unsigned) {
+    host_->get_norms(begin, end - begin, norms.data_ptr<float>() + begin);
+    host_->get_ids(begin, end - begin, ids.data_ptr<std::int64_t>() + begin);
   });
   float largest = 0;
   for (std::int64_t i = 0; i < n; ++i) largest = std::max(largest, norms.data_ptr<float>()[i]);
@@ -80,8 +100,11 @@ void DeviceCorpus::fill() {
 
   ids_ = runtime_->upload(ids);
   bias_ = at::zeros({n + group_rows - 1}, runtime_->options(at::kFloat));
-  if (!inner_product()) bias_.narrow(0, 0, n).copy_(norms, /*non_blocking=*/true);
-  const std::vector<std::int64_t> offsets(host_.offsets().begin(), host_.offsets().end());
+  // An infinite bias means something else. A score that it makes finite may be as wrong as any that overflows.
+  if (!inner_product()) {
+    bias_.narrow(0, 0, n).copy_(norms.clamp_max_(std::numeric_limits<float>::max()), /*non_blocking=*/true);
+  }
+  const std::vector<std::int64_t> offsets(host_->offsets().begin(), host_->offsets().end());
   offsets_ = runtime_->upload(offsets.data(), offsets.size(), at::kLong);
   sizes_ = offsets_.narrow(0, 1, nlist()) - offsets_.narrow(0, 0, nlist());
 
@@ -93,7 +116,7 @@ void DeviceCorpus::fill() {
     at::Tensor part = runtime_->on_host() && exact_rows() ? rows_.narrow(0, first, rows)
                                                           : runtime_->staging({rows, dim()}, at::kFloat);
     parallel_for(threads, static_cast<std::size_t>(rows), 1024, [&](std::size_t begin, std::size_t end, unsigned) {
-      host_.get(static_cast<std::uint64_t>(first) + begin, end - begin, part.data_ptr<float>() + begin * stride);
+      host_->get(static_cast<std::uint64_t>(first) + begin, end - begin, part.data_ptr<float>() + begin * stride);
     });
     if (exact_rows()) {
       if (!runtime_->on_host()) rows_.narrow(0, first, rows).copy_(part, /*non_blocking=*/true);

@@ -3,6 +3,8 @@
 /// A corpus on a device: rows, norms, ids and list offsets as tensors.
 
 #include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "backends/torch/bounds.h"
@@ -21,19 +23,27 @@ class DeviceCorpus final : public Resident {
   static std::shared_ptr<const DeviceCorpus> load(std::shared_ptr<const Runtime> runtime, const Corpus& corpus,
                                                   DeviceType dtype);
   ~DeviceCorpus() override;
+  /// The same rows for searches that must not find those that are in `hidden`, sets of the segments' rows as
+  /// Corpus::hidden has them. Only what bias() gives is another.
+  std::shared_ptr<const DeviceCorpus> without(std::span<const std::span<const std::uint64_t>> hidden,
+                                              unsigned threads) const;
 
-  const HostRows& host() const noexcept { return host_; }
+  const HostRows& host() const noexcept { return *host_; }
   const Runtime& runtime() const noexcept { return *runtime_; }
-  std::int64_t count() const noexcept { return static_cast<std::int64_t>(host_.count()); }
-  std::int64_t dim() const noexcept { return static_cast<std::int64_t>(host_.dim()); }
-  std::int64_t nlist() const noexcept { return static_cast<std::int64_t>(host_.offsets().size()) - 1; }
-  bool inner_product() const noexcept { return host_.inner_product(); }
+  std::int64_t count() const noexcept { return static_cast<std::int64_t>(host_->count()); }
+  std::int64_t dim() const noexcept { return static_cast<std::int64_t>(host_->dim()); }
+  std::int64_t nlist() const noexcept { return static_cast<std::int64_t>(host_->offsets().size()) - 1; }
+  bool inner_product() const noexcept { return host_->inner_product(); }
   /// Rows are there in full precision.
   bool exact_rows() const noexcept { return dtype_ == DeviceType::float32; }
   Rounding rounding() const noexcept { return rounding_; }
   double largest_norm() const noexcept { return largest_norm_; }  ///< At least ‖x‖ of every row.
 
-  /// ‖x‖² (L2) or 0 (inner product) of rows [first, first + n): what a score adds to its product.
+  /// Some rows have an infinite bias.
+  bool filtered() const noexcept { return filtered_; }
+
+  /// ‖x‖² (L2) or 0 (inner product) of rows [first, first + n): what a score adds to its product. +inf: a row that the
+  /// search must not find.
   at::Tensor bias(std::int64_t first, std::int64_t n) const { return bias_.narrow(0, first, n); }
   const at::Tensor& ids() const noexcept { return ids_; }
   const at::Tensor& offsets() const noexcept { return offsets_; }  ///< nlist + 1
@@ -49,16 +59,20 @@ class DeviceCorpus final : public Resident {
 
  private:
   DeviceCorpus(std::shared_ptr<const Runtime> runtime, const Corpus& corpus, DeviceType dtype);
+  DeviceCorpus(const DeviceCorpus&) = default;
+  /// Enters `bytes` in the ledger, from which the destructor takes them, and makes sure that they are there.
+  void reserve(std::uint64_t bytes, const std::string& what);
   void fill();
   at::Tensor restored(const at::Tensor& rows) const;
 
   std::shared_ptr<const Runtime> runtime_;
-  HostRows host_;
+  std::shared_ptr<const HostRows> host_;
   DeviceType dtype_;
   double scale_ = 1;  ///< Rows are kept times this power of two, so that 16 bits hold the largest.
   Rounding rounding_;
   double largest_norm_ = 0;
-  std::uint64_t bytes_ = 0;
+  std::uint64_t bytes_ = 0;  ///< In the ledger.
+  bool filtered_ = false;
   at::Tensor rows_, bias_;  ///< With group_rows - 1 more, zeros, behind the last row.
   at::Tensor ids_, offsets_, sizes_;
 };

@@ -16,7 +16,10 @@ Candidates merge(const Candidates& a, const Candidates& b, std::int64_t width) {
 Candidates scan_slice(const DeviceCorpus& corpus, const Batch& batch, std::int64_t first, std::int64_t n) {
   at::Tensor scores = at::addmm(corpus.bias(first, n), batch.queries, corpus.slice(first, n).t(), /*beta=*/1,
                                 /*alpha=*/corpus.inner_product() ? -1 : -2);
-  if (batch.wild) make_finite(scores);
+  if (batch.wild) {
+    make_finite(scores);
+    if (corpus.filtered()) hide(scores, corpus.bias(first, n));
+  }
   return {scores, {}, {}, first};
 }
 
@@ -93,9 +96,13 @@ Candidates group_scores(const DeviceCorpus& corpus, const at::Tensor& queries, c
   const at::Tensor flat = starts.reshape({-1});
   const at::Tensor rows = corpus.gather_groups(flat).view({n, columns, corpus.dim()});
   const at::Tensor products = at::bmm(rows, queries.unsqueeze(2)).squeeze(2);
-  at::Tensor scores =
-      corpus.inner_product() ? products.neg() : at::sub(corpus.gather_bias(flat).view({n, columns}), products, 2);
-  if (wild) make_finite(scores);
+  const bool ip = corpus.inner_product();
+  const at::Tensor bias = !ip || corpus.filtered() ? corpus.gather_bias(flat).view({n, columns}) : at::Tensor();
+  at::Tensor scores = bias.defined() ? at::sub(bias, products, ip ? 1 : 2) : products.neg();
+  if (wild) {
+    make_finite(scores);
+    if (corpus.filtered()) hide(scores, bias);
+  }
   const at::Tensor none = at::arange(group_rows, left.options()) >= left.unsqueeze(2);
   return {scores.masked_fill_(none.view({n, columns}), infinity), {}, starts};
 }
@@ -104,6 +111,8 @@ void make_finite(at::Tensor& scores) {
   constexpr double most = std::numeric_limits<float>::max();
   at::nan_to_num_(scores, /*nan=*/0.0, /*posinf=*/most, /*neginf=*/-most);
 }
+
+void hide(at::Tensor& scores, const at::Tensor& bias) { scores.masked_fill_(bias == infinity, infinity); }
 
 Candidates select(const Candidates& all, std::int64_t width) {
   const std::int64_t n = all.scores.size(0), columns = all.scores.size(1);

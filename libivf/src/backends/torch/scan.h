@@ -29,7 +29,8 @@ struct Batch {
   ProbedLists probed;        ///< Of `lists`, from probe_lists().
   std::int64_t widest = -1;  ///< Most groups that a query looks at in its lists; -1: not known on the host.
   std::uint64_t max_codes = 0;
-  bool wild = false;  ///< Products may overflow: a score may be anything, and only rows that do not exist are +inf.
+  bool wild =
+      false;  ///< Products may overflow: a score may be anything, and only rows that are no candidates are +inf.
 
   std::int64_t count() const { return queries.size(0); }
   std::int64_t nprobe() const { return lists.size(1); }
@@ -42,7 +43,8 @@ struct Batch {
 /// Sets what a batch looks at. `complete` says that no list is -1.
 void probe_lists(const DeviceCorpus& corpus, at::Tensor lists, bool complete, Batch& batch);
 
-/// Scores of rows, n x columns; +inf: no row. Where the rows lie is said in one of three ways.
+/// Scores of rows, n x columns; +inf: no row, or none that the search may find. Where the rows lie is said in one of
+/// three ways.
 struct Candidates {
   at::Tensor scores;
   at::Tensor positions{};  ///< Of each row, n x columns.
@@ -83,6 +85,8 @@ Candidates group_scores(const DeviceCorpus& corpus, const at::Tensor& queries, c
 /// Brings scores that may be NaN or infinite into the finite range, in place, so that +inf can mean "no row". An
 /// overflow makes no row better or worse than others that matter: nothing is discarded by such scores.
 void make_finite(at::Tensor& scores);
+/// Makes scores of rows with an infinite bias +inf again, in place, where an overflow has hidden it.
+void hide(at::Tensor& scores, const at::Tensor& bias);
 /// The `width` smallest scores of each row of the matrix (all when there are fewer), ascending.
 Candidates select(const Candidates& all, std::int64_t width);
 

@@ -146,9 +146,8 @@ class CsrScan {
                                   .clamp_max_(corpus_.count() - 1)
                                   .view({-1});
     const at::Tensor rows = corpus_.gather_groups(groups).view({members, n, corpus_.dim()});
-    at::Tensor bias = corpus_.gather_bias(groups).view({members, 1, n});
-    const at::Tensor pad = none.unsqueeze(1);
-    if (!batch_.wild) bias = bias.masked_fill_(pad, infinity);  // Costs no pass over the products.
+    // Costs no pass over the products.
+    const at::Tensor bias = corpus_.gather_bias(groups).view({members, 1, n}).masked_fill_(none.unsqueeze(1), infinity);
     const at::Tensor flat = pairs.view({-1});
     const at::Tensor valid = flat.clamp_max(count_ - 1);
     const at::Tensor queries =
@@ -157,7 +156,7 @@ class CsrScan {
         at::baddbmm(bias, queries, rows.transpose(1, 2), /*beta=*/1, /*alpha=*/corpus_.inner_product() ? -1 : -2);
     if (batch_.wild) {
       make_finite(scores);
-      scores.masked_fill_(pad, infinity);
+      hide(scores, bias);
     }
     if (batch_.max_codes != 0) {
       const at::Tensor limits = batch_.probed.sizes.reshape({-1}).take(valid).view({members, q, 1});

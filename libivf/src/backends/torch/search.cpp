@@ -46,6 +46,12 @@ std::shared_ptr<const DeviceCorpus> resident_of(const std::shared_ptr<const Runt
   return DeviceCorpus::load(runtime, corpus, dtype);
 }
 
+std::shared_ptr<const DeviceCorpus> searched_rows(const std::shared_ptr<const Runtime>& runtime,
+                                                  const ScanRequest& request, DeviceType dtype) {
+  auto there = resident_of(runtime, *request.corpus, dtype);
+  return request.corpus->hidden.empty() ? there : there->without(request.corpus->hidden, request.threads);
+}
+
 at::Tensor upload_rows(const Runtime& runtime, MatrixView rows, unsigned threads) {
   at::Tensor host =
       runtime.staging({static_cast<std::int64_t>(rows.rows), static_cast<std::int64_t>(rows.dim)}, at::kFloat);
@@ -89,7 +95,7 @@ Search::Search(std::shared_ptr<const Runtime> runtime, DeviceType dtype, const S
       request_(request),
       k_(k),
       stats_(stats),
-      corpus_(resident_of(runtime_, *request.corpus, dtype)),
+      corpus_(searched_rows(runtime_, request, dtype)),
       memory_(request.max_memory == 0 ? std::uint64_t{1} << 30 : request.max_memory) {
   if (request.coarse != nullptr) {
     centroids_ = resident_of(runtime_, *request.coarse, DeviceType::float32);
@@ -197,7 +203,7 @@ std::vector<std::uint32_t> Search::run_batch(std::span<const std::uint32_t> quer
   start = std::chrono::steady_clock::now();
 
   stats_.rows_scanned += scanned.defined() ? static_cast<std::uint64_t>(scanned.item<std::int64_t>())
-                                           : queries.size() * request_.corpus->rows;
+                                           : queries.size() * corpus_->host().count();
   stats_.lists_scanned += queries.size() * (nprobe_ == 0 ? request_.corpus->nlist : nprobe_);
   const auto piece_of = [&](std::size_t query) {
     const auto after = std::upper_bound(pieces.begin(), pieces.end(), query,

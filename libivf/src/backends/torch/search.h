@@ -9,9 +9,13 @@
 
 namespace ivf::detail::torch_backend {
 
-/// The corpus of a request on the device: what the index keeps there, or loaded for the call.
+/// A corpus on the device: what the index keeps there, or loaded for the call.
 std::shared_ptr<const DeviceCorpus> resident_of(const std::shared_ptr<const Runtime>& runtime, const Corpus& corpus,
                                                 DeviceType dtype);
+
+/// The same for a search: without the rows that the request must not find.
+std::shared_ptr<const DeviceCorpus> searched_rows(const std::shared_ptr<const Runtime>& runtime,
+                                                  const ScanRequest& request, DeviceType dtype);
 
 /// Copies queries to the device.
 at::Tensor upload_rows(const Runtime& runtime, MatrixView rows, unsigned threads);
