@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "index/row_sets.h"
-#include "ivf/format/row_bits.hpp"
 #include "parallel.h"
 
 namespace ivf::detail {
@@ -209,15 +208,11 @@ std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a,
     }
   };
   const auto copy = [&](const format::SegmentView& from, std::size_t list, std::size_t to) {
-    const std::size_t end = from.offsets[list + 1];
-    for (std::size_t row = from.offsets[list]; row < end;) {
-      std::size_t last = row;
-      while (last < end && !format::has_row(from.removed, last)) ++last;
-      copy_run(from, row, last - row, to);
-      to += last - row;
-      row = last;
-      while (row < end && format::has_row(from.removed, row)) ++row;
-    }
+    for_rows_outside(from.removed, from.offsets[list], from.offsets[list + 1],
+                     [&](std::uint64_t first, std::uint64_t last) {
+                       copy_run(from, first, last - first, to);
+                       to += last - first;
+                     });
     merged->residuals[list] = std::max(merged->residuals[list], from.residuals[list]);
     if (!merged->radii.empty()) merged->radii[list] = std::max(merged->radii[list], from.radii[list]);
     return to;
