@@ -148,6 +148,21 @@ class Interrupt(IvfTest):
         process.stderr.close()
         self.assertEqual(process.wait(timeout=60), -signal.SIGPIPE)
 
+    def test_a_reader_that_stops_reading_many_threads(self):
+        # Threads that wait for the next piece of work keep nothing alive, whenever the reader leaves.
+        for mode in ("matrix", "csr"):
+            for threads in (2, 4, 7):
+                for k, count in ((7, 50), (100, 2000)):
+                    process = self.start("search", "a.ivf", "base.fvecs", "--count", count, "-k", k, "--nprobe", "5", "--search-mode",
+                                         mode, "--threads", threads)
+                    process.stdout.readline()
+                    process.stdout.close()
+                    process.stderr.read()
+                    process.stderr.close()
+                    # What fits into the pipe may have been written before.
+                    allowed = (0, -signal.SIGPIPE) if count == 50 else (-signal.SIGPIPE,)
+                    self.assertIn(process.wait(timeout=120), allowed)
+
     def test_two_writers(self):
         first = self.start("add", "a.ivf", "-", stdin=subprocess.PIPE)
         first.stdin.write(ROWS)
