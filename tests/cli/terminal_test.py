@@ -104,12 +104,17 @@ class Terminal(IvfTest):
         self.assertEqual(shown, "out.fvecs: 1,000 rows of 8 float32 values\r\n")
 
     def test_a_narrow_terminal_and_a_resized_one(self):
-        def shrink(leader, _):
-            fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 10, 0, 0))
+        def resize(columns):
+            def act(leader, process):
+                fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+                # What the kernel tells the processes of a terminal.
+                process.send_signal(signal.SIGWINCH)
+            return act
 
-        feed = [self.ROWS, 1.3, self.ROWS, 0.2, shrink, self.ROWS, 0.2, self.ROWS]
+        feed = [self.ROWS, 1.3, self.ROWS, 0.2, resize(60), self.ROWS, 0.2, resize(10), self.ROWS, 0.2, self.ROWS]
         code, shown = self.on_terminal("convert", "-", "out.fvecs", streams=("stderr",), feed=feed, width=30)
         self.assertEqual(code, 0)
+        self.assertEqual((self.path / "out.fvecs").read_bytes(), self.ROWS * 5)
         drawn = [part.split("\x1b[K")[0] for part in shown.split("\r") if "converting"[:5] in part]
         self.assertGreater(len(drawn), 1)
         self.assertLess(len(drawn[0]), 30)
