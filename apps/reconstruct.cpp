@@ -87,7 +87,9 @@ Without -o: lines of an id and its values, separated by tabs (JSON with --json).
 )");
     options.argument("INDEX", index_, "Index file");
     options.group("Input options");
-    options.text("--ids", ids_, "LIST", "Ids: 5, 5,9,12, 10-20, or a file of them (text, .npy .ivecs .ibin .h5)")
+    options
+        .text("--ids", ids_, "IDS|FILE",
+              "Ids and ranges (5,9,100-199), or a file of them: text, .npy, .ivecs, .h5:name")
         .required();
     options
         .choice<MissingIds>("--missing", missing_, "HOW", "What to do with ids that are not there: error or skip",

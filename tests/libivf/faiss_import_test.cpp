@@ -89,6 +89,20 @@ std::uint32_t code(const char* name) {
   return value;
 }
 
+/// Each change makes a sample one that is refused with an error of this kind and with these words.
+void check_refusals(const std::string& kind, const std::vector<Damage>& cases) {
+  const Importer importer;
+  for (const Damage& damage : cases) {
+    std::string bytes = sample_bytes(damage.sample);
+    damage.change(bytes);
+    const std::string error = importer.refusal(bytes);
+    INFO(damage.words);
+    INFO(error);
+    CHECK(error.find(kind) == 0);
+    CHECK(error.find(damage.words) != std::string::npos);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("what faiss wrote is imported as it is") {
@@ -179,6 +193,17 @@ TEST_CASE("rows go to the lists of their nearest centroids, and those that move 
   CHECK(contents.ids == std::vector<idx_t>{1, 5, 9, 0, 4, 8, 2, 6, 10, 3, 7, 11});
 }
 
+TEST_CASE("the largest values there are pass, too") {
+  const Importer importer;
+  const TemporaryDirectory directory;
+  std::string bytes = sample_bytes("ivf-l2");
+  put(bytes, at::first_row, std::numeric_limits<float>::max());
+  put(bytes, at::first_row + 4, std::numeric_limits<float>::denorm_min());
+  CHECK(importer.accept(bytes).moved == 0);
+  export_faiss(importer.index(), directory.file("a.faiss"));
+  CHECK(read_file(directory.file("a.faiss")) == bytes);
+}
+
 TEST_CASE("lists that were chosen by another metric are chosen anew") {
   const Importer importer;
   std::string bytes = sample_bytes("ivf-l2");
@@ -244,7 +269,6 @@ TEST_CASE("no byte of a file makes it more than an error") {
 }
 
 TEST_CASE("damage is refused with its place") {
-  const Importer importer;
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<Damage> cases = {
       {"flat-l2", "at byte 0: expected the code of a type of index of faiss, found 'IxF\\xff'",
@@ -305,19 +329,10 @@ TEST_CASE("damage is refused with its place") {
       {"ivf-ip-few-lists", "expected a list of 0 to 3 as number 0, found 4", set(at::sizes, std::uint64_t{4})},
       {"ivf-ip-few-lists", "expected a list of 1 to 3 as number 2, found 0", set(at::sizes + 16, std::uint64_t{0})},
   };
-  for (const Damage& damage : cases) {
-    std::string bytes = sample_bytes(damage.sample);
-    damage.change(bytes);
-    const std::string error = importer.refusal(bytes);
-    INFO(damage.words);
-    INFO(error);
-    CHECK(error.find("corrupt: ") == 0);
-    CHECK(error.find(damage.words) != std::string::npos);
-  }
+  check_refusals("corrupt: ", cases);
 }
 
 TEST_CASE("what faiss has and ivf has not is refused by its name") {
-  const Importer importer;
   const std::vector<Damage> cases = {
       {"flat-l2",
        "expected the index to be an IndexFlat, an IndexIDMap around one, or an IndexIVFFlat, found IndexPQ; ",
@@ -331,15 +346,7 @@ TEST_CASE("what faiss has and ivf has not is refused by its name") {
       {"ivf-l2", "expected at most 1048576 lists, found 1048577; ", set(at::nlist, std::uint64_t{1048577})},
       {"ivf-l2", "expected ArrayInvertedLists, found OnDiskInvertedLists; ", set(at::lists, code("ilod"))},
   };
-  for (const Damage& damage : cases) {
-    std::string bytes = sample_bytes(damage.sample);
-    damage.change(bytes);
-    const std::string error = importer.refusal(bytes);
-    INFO(damage.words);
-    INFO(error);
-    CHECK(error.find("misuse: ") == 0);
-    CHECK(error.find(damage.words) != std::string::npos);
-  }
+  check_refusals("misuse: ", cases);
 }
 
 TEST_CASE("an import or export that is stopped leaves nothing behind") {
