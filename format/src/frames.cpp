@@ -43,9 +43,13 @@ std::vector<std::byte> compress_frame(std::span<const std::byte> raw, int level)
   return frame;
 }
 
-std::span<const std::byte> frame_of(std::span<const std::byte> raw, std::size_t index) noexcept {
-  const std::size_t begin = index * kFrameBytes;
-  return raw.subspan(begin, std::min<std::size_t>(kFrameBytes, raw.size() - begin));
+std::uint64_t frame_size(const RawBytes& raw, std::size_t index) noexcept {
+  return std::min<std::uint64_t>(kFrameBytes, raw.size() - std::uint64_t{index} * kFrameBytes);
+}
+
+std::vector<std::byte> compress_frame(const RawBytes& raw, std::size_t index, int level) {
+  std::vector<std::byte> room;
+  return compress_frame(raw.piece(std::uint64_t{index} * kFrameBytes, frame_size(raw, index), room), level);
 }
 
 }  // namespace
@@ -134,7 +138,7 @@ AlignedBuffer decode_frames(const DirectoryEntry& entry, std::span<const std::by
   return raw;
 }
 
-void encode_frames(std::span<const std::byte> raw, int level, unsigned threads,
+void encode_frames(const RawBytes& raw, int level, unsigned threads,
                    const std::function<void(std::span<const std::byte>)>& sink) {
   const std::size_t frames = frame_count(raw.size(), kFrameBytes);
   const std::size_t batch = std::size_t{8} * std::max(threads, 1u);  // Bounds the memory to a few frames a thread.
@@ -143,7 +147,7 @@ void encode_frames(std::span<const std::byte> raw, int level, unsigned threads,
   for (std::size_t first = 0; first < frames; first += batch) {
     std::vector<std::vector<std::byte>> compressed(std::min(batch, frames - first));
     parallel_tasks(threads, compressed.size(),
-                   [&](std::size_t i) { compressed[i] = compress_frame(frame_of(raw, first + i), level); });
+                   [&](std::size_t i) { compressed[i] = compress_frame(raw, first + i, level); });
     for (const auto& frame : compressed) {
       table.push_back(frame.size());
       sink(frame);
@@ -152,16 +156,16 @@ void encode_frames(std::span<const std::byte> raw, int level, unsigned threads,
   sink(std::as_bytes(std::span(table)));
 }
 
-bool worth_compressing(std::span<const std::byte> raw, int level, unsigned threads) {
+bool worth_compressing(const RawBytes& raw, int level, unsigned threads) {
   constexpr std::size_t kSamples = 8;
   const std::size_t frames = frame_count(raw.size(), kFrameBytes);
   if (frames <= kSamples) return true;  // Compressing all of it costs no more than sampling.
   std::array<std::size_t, kSamples> raw_sizes = {};
   std::array<std::size_t, kSamples> stored_sizes = {};
   parallel_tasks(threads, kSamples, [&](std::size_t i) {
-    const auto frame = frame_of(raw, i * (frames - 1) / (kSamples - 1));
-    raw_sizes[i] = frame.size();
-    stored_sizes[i] = compress_frame(frame, level).size();
+    const std::size_t frame = i * (frames - 1) / (kSamples - 1);
+    raw_sizes[i] = frame_size(raw, frame);
+    stored_sizes[i] = compress_frame(raw, frame, level).size();
   });
   std::uint64_t raw_bytes = 0;
   std::uint64_t stored_bytes = 0;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "layout.h"
+#include "raw_bytes.h"
 
 namespace ivf::format {
 
@@ -37,11 +38,11 @@ AlignedBuffer decode_frames(const DirectoryEntry& entry, std::span<const std::by
 
 /// Compresses `raw` on `threads` threads and hands the stored bytes, in order, to `sink`. The result does not depend on
 /// the number of threads.
-void encode_frames(std::span<const std::byte> raw, int level, unsigned threads,
+void encode_frames(const RawBytes& raw, int level, unsigned threads,
                    const std::function<void(std::span<const std::byte>)>& sink);
 
 /// Whether compressing is worth it, judged from a few frames spread over the section.
-bool worth_compressing(std::span<const std::byte> raw, int level, unsigned threads);
+bool worth_compressing(const RawBytes& raw, int level, unsigned threads);
 
 /// Whether a compressed size keeps the format's bounds and saves enough to give up the memory map.
 constexpr bool keeps_compressed(std::uint64_t raw_bytes, std::uint64_t stored_bytes) noexcept {

@@ -10,8 +10,7 @@
 
 namespace ivf::format {
 
-DirectoryEntry SectionSink::write(SectionKind kind, std::uint64_t segment, std::uint64_t items,
-                                  std::span<const std::byte> raw) {
+DirectoryEntry SectionSink::write(SectionKind kind, std::uint64_t segment, std::uint64_t items, const RawBytes& raw) {
   DirectoryEntry entry;
   entry.kind = static_cast<std::uint32_t>(kind);
   entry.segment = segment;
@@ -27,12 +26,13 @@ DirectoryEntry SectionSink::write(SectionKind kind, std::uint64_t segment, std::
   return entry;
 }
 
-void SectionSink::write_plain(DirectoryEntry& entry, std::span<const std::byte> raw) {
+void SectionSink::write_plain(DirectoryEntry& entry, const RawBytes& raw) {
   std::vector<std::uint64_t> checksums((raw.size() + kChecksumBlock - 1) / kChecksumBlock);
   // One block is hashed while another is being written, and each is written while it is still in the cache.
   parallel_tasks(options_.threads, checksums.size(), [&](std::size_t i) {
-    const std::size_t begin = i * kChecksumBlock;
-    const auto block = raw.subspan(begin, std::min(kChecksumBlock, raw.size() - begin));
+    const std::uint64_t begin = i * kChecksumBlock;
+    std::vector<std::byte> room;
+    const auto block = raw.piece(begin, std::min<std::uint64_t>(kChecksumBlock, raw.size() - begin), room);
     checksums[i] = checksum64(block.data(), block.size());
     pwrite_fully(ops_, fd_, block.data(), block.size(), entry.offset + begin, path_);
   });
@@ -41,7 +41,7 @@ void SectionSink::write_plain(DirectoryEntry& entry, std::span<const std::byte> 
 }
 
 /// Returns false, with nothing left behind, when the section is better stored as it is.
-bool SectionSink::write_compressed(DirectoryEntry& entry, std::span<const std::byte> raw) {
+bool SectionSink::write_compressed(DirectoryEntry& entry, const RawBytes& raw) {
   if (!worth_compressing(raw, options_.compression_level, options_.threads)) return false;
   SectionHasher hasher;
   std::uint64_t stored = 0;

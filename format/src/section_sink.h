@@ -3,11 +3,11 @@
 /// Writes sections one after the other to a file and returns their directory entries.
 
 #include <cstdint>
-#include <span>
 #include <string>
 
 #include "file_ops.h"
 #include "layout.h"
+#include "raw_bytes.h"
 
 namespace ivf::format {
 
@@ -26,11 +26,11 @@ class SectionSink {
   std::uint64_t end() const noexcept { return end_; }
 
   /// Writes a section and its padding; entry.kind, segment and items are the caller's, the rest is filled in.
-  DirectoryEntry write(SectionKind kind, std::uint64_t segment, std::uint64_t items, std::span<const std::byte> raw);
+  DirectoryEntry write(SectionKind kind, std::uint64_t segment, std::uint64_t items, const RawBytes& raw);
 
  private:
-  void write_plain(DirectoryEntry& entry, std::span<const std::byte> raw);
-  bool write_compressed(DirectoryEntry& entry, std::span<const std::byte> raw);
+  void write_plain(DirectoryEntry& entry, const RawBytes& raw);
+  bool write_compressed(DirectoryEntry& entry, const RawBytes& raw);
 
   FileOps& ops_;
   int fd_;

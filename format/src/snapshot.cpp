@@ -89,6 +89,7 @@ class MappedSnapshot final : public Snapshot {
   std::uint64_t next_id() const override { return next_id_of(state_.superblock); }
   std::uint64_t generation() const override { return state_.superblock.generation; }
   bool compressed() const override { return state_.header.compression_level != 0; }
+  int compression_level() const override { return static_cast<int>(state_.header.compression_level); }
   std::uint64_t file_bytes() const override { return file_bytes_; }
   std::uint64_t committed_bytes() const override { return state_.superblock.committed_end; }
   std::uint32_t format_version() const override { return state_.header.version; }

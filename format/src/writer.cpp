@@ -29,6 +29,12 @@ void require(bool condition, const std::string& message) {
   if (!condition) throw Error(ErrorKind::misuse, message);
 }
 
+void check_norms(std::span<const float> norms, const char* what) {
+  // An infinite norm is that of a finite vector whose squares exceed the largest float32.
+  require(std::all_of(norms.begin(), norms.end(), [](float norm) { return norm >= 0; }),
+          fmt::format("norms of {}: expected numbers that are not negative", what));
+}
+
 void check_planes(const Planes& planes, std::uint64_t rows, std::uint32_t dim, const char* what) {
   require(
       planes.hi.size() == rows * dim && (planes.lo.empty() || planes.lo.size() == rows * dim) &&
@@ -36,9 +42,7 @@ void check_planes(const Planes& planes, std::uint64_t rows, std::uint32_t dim, c
       fmt::format("planes of {}: expected {} x {} values in hi (and lo, unless it is empty) and {} norms, found {}, {} "
                   "and {}",
                   what, rows, dim, rows, planes.hi.size(), planes.lo.size(), planes.norms.size()));
-  // An infinite norm is that of a finite vector whose squares exceed the largest float32.
-  require(std::all_of(planes.norms.begin(), planes.norms.end(), [](float norm) { return norm >= 0; }),
-          fmt::format("norms of {}: expected numbers that are not negative", what));
+  check_norms(planes.norms, what);
 }
 
 void check_parameters(const Parameters& parameters, const Planes& centroids, const Writer::Options& options) {
@@ -63,21 +67,42 @@ void check_bounds(std::span<const float> bounds, std::uint64_t nlist, const char
           fmt::format("{}: expected numbers that are not negative", what));
 }
 
-void check_segment(const SegmentView& segment, const Parameters& parameters) {
+/// What both kinds of segments have in memory: `Segment` is a SegmentView or a SegmentSource.
+template <class Segment>
+void check_lists(const Segment& segment, const Parameters& parameters) {
   const auto& offsets = segment.offsets;
   require(offsets.size() == parameters.nlist + 1 && offsets.front() == 0 && offsets.back() == segment.rows &&
               std::is_sorted(offsets.begin(), offsets.end()),
           fmt::format("list offsets: expected {} values that rise from 0 to {}", parameters.nlist + 1, segment.rows));
-  require(segment.ids.size() == segment.rows,
-          fmt::format("ids: expected {}, found {}", segment.rows, segment.ids.size()));
-  require(std::find(segment.ids.begin(), segment.ids.end(), idx_t{-1}) == segment.ids.end(),
-          "ids: -1 marks a missing result and cannot be stored");
-  check_planes(segment.planes, segment.rows, parameters.dim, "a segment");
   check_bounds(segment.radii, parameters.kind == IndexKind::ivf ? parameters.nlist : 0, "list radii");
   if (!segment.residuals.empty()) check_bounds(segment.residuals, parameters.nlist, "list residuals");
   require(
       std::none_of(segment.residuals.begin(), segment.residuals.end(), [](float value) { return std::isinf(value); }),
       "list residuals: expected finite values");
+}
+
+void check_ids(std::span<const idx_t> ids) {
+  require(std::find(ids.begin(), ids.end(), idx_t{-1}) == ids.end(),
+          "ids: -1 marks a missing result and cannot be stored");
+}
+
+void check_segment(const SegmentView& segment, const Parameters& parameters) {
+  check_lists(segment, parameters);
+  require(segment.ids.size() == segment.rows,
+          fmt::format("ids: expected {}, found {}", segment.rows, segment.ids.size()));
+  check_ids(segment.ids);
+  check_planes(segment.planes, segment.rows, parameters.dim, "a segment");
+}
+
+/// Values that `make` makes, each piece of which is then checked.
+template <class T, class Check>
+RawBytes raw_bytes(std::uint64_t count, const SegmentSource::Make<T>& make, Check check) {
+  // Pieces are whole values in a place that is aligned for them: they begin at multiples of 8 bytes of a buffer.
+  return {count * sizeof(T), [&make, check](std::uint64_t first, std::span<std::byte> out) {
+            const std::span<T> values(reinterpret_cast<T*>(out.data()), out.size() / sizeof(T));
+            make(first / sizeof(T), values);
+            check(std::span<const T>(values));
+          }};
 }
 
 bool all_zero(std::span<const std::uint16_t> values) noexcept {
@@ -88,11 +113,14 @@ class FileWriter final : public Writer {
  public:
   /// A new file.
   FileWriter(FileOps& ops, const std::string& path, const Parameters& parameters, const Planes& centroids,
-             const Options& options, bool replace)
-      : ops_(ops), path_(path), parameters_(parameters), threads_(options.threads), replace_(replace) {
-    if (replace) {
-      replaced_ = lock_replaced(ops_, path_);
-    } else if (struct stat status = {}; ::stat(path_.c_str(), &status) == 0) {
+             const Options& options, bool replace, UniqueFd replaced)
+      : ops_(ops),
+        path_(path),
+        parameters_(parameters),
+        threads_(options.threads),
+        replace_(replace),
+        replaced_(std::move(replaced)) {
+    if (struct stat status = {}; !replace && ::stat(path_.c_str(), &status) == 0) {
       throw Error(ErrorKind::misuse, fmt::format("'{}' exists; name another file or ask for it to be replaced", path_));
     }
     new_file_.emplace(ops_, path_);
@@ -152,6 +180,7 @@ class FileWriter final : public Writer {
   std::uint64_t segments() const override { return superblock_.segments + pending_segments_; }
   std::uint64_t next_id() const override { return next_id_; }
   std::uint64_t generation() const override { return superblock_.generation; }
+  std::uint64_t committed_bytes() const override { return superblock_.committed_end; }
 
   void set_next_id(std::uint64_t next_id) override {
     check_usable();
@@ -161,34 +190,26 @@ class FileWriter final : public Writer {
   }
 
   void write_segment(const SegmentView& segment) override {
-    check_usable();
+    check_room(segment.rows);
     if (segment.rows == 0) return;
-    require(segment.rows <= kMaxRows - rows(), fmt::format("'{}': an index holds at most 2^40 rows", path_));
-    require(segment.rows <= kMaxNextId - next_id_,
-            fmt::format("'{}': expected room for {} more ids, found that the next one is {}; sort the ids by "
-                        "compacting the index, or merge it into a new one",
-                        path_, segment.rows, next_id_));
     check_segment(segment, parameters_);
-    failed_ = true;  // Until the end: what throws leaves the writer unusable.
-    pending_ = true;
+    const Planes& planes = segment.planes;
     const std::uint64_t number = segments();
-    SectionSink sink = section_sink();
-    const auto add = [&](SectionKind kind, std::uint64_t items, std::span<const std::byte> raw) {
-      if (!raw.empty()) entries_.push_back(sink.write(kind, number, items, raw));
-    };
-    add(SectionKind::list_offsets, segment.offsets.size(), std::as_bytes(segment.offsets));
-    add(SectionKind::list_radii, segment.radii.size(), std::as_bytes(segment.radii));
-    add(SectionKind::list_residuals, segment.residuals.size(), std::as_bytes(segment.residuals));
-    add(SectionKind::norms, segment.rows, std::as_bytes(segment.planes.norms));
-    add(SectionKind::ids, segment.rows, std::as_bytes(segment.ids));
-    add(SectionKind::hi, segment.rows, std::as_bytes(segment.planes.hi));
-    if (!all_zero(segment.planes.lo)) add(SectionKind::lo, segment.rows, std::as_bytes(segment.planes.lo));
-    end_ = sink.end();
-    pending_rows_ += segment.rows;
-    next_id_ += segment.rows;
-    ++pending_segments_;
-    failed_ = false;
+    write_sections(segment, {std::as_bytes(planes.norms), std::as_bytes(segment.ids), std::as_bytes(planes.hi),
+                             all_zero(planes.lo) ? std::span<const std::byte>() : std::as_bytes(planes.lo)});
     if (!segment.removed.empty()) set_removed(number, segment.removed);
+  }
+
+  void stream_segment(const SegmentSource& segment) override {
+    check_room(segment.rows);
+    if (segment.rows == 0) return;
+    check_lists(segment, parameters_);
+    const std::uint64_t values = segment.rows * parameters_.dim;
+    const auto any = [](std::span<const std::uint16_t>) {};
+    const auto norms = [](std::span<const float> made) { check_norms(made, "a segment"); };
+    write_sections(segment,
+                   {raw_bytes(segment.rows, segment.norms, norms), raw_bytes(segment.rows, segment.ids, check_ids),
+                    raw_bytes(values, segment.hi, any), raw_bytes(segment.lo ? values : 0, segment.lo, any)});
   }
 
   void set_removed(std::uint64_t segment, std::span<const std::uint64_t> removed) override {
@@ -239,6 +260,44 @@ class FileWriter final : public Writer {
 
   SectionSink section_sink() {
     return SectionSink(ops_, fd(), path_, end_, {static_cast<int>(header_.compression_level), threads_});
+  }
+
+  /// Throws unless that many rows can be written.
+  void check_room(std::uint64_t more) const {
+    check_usable();
+    require(more <= kMaxRows - rows(), fmt::format("'{}': an index holds at most 2^40 rows", path_));
+    require(more <= kMaxNextId - next_id_,
+            fmt::format("'{}': expected room for {} more ids, found that the next one is {}; sort the ids by "
+                        "compacting the index, or merge it into a new one",
+                        path_, more, next_id_));
+  }
+
+  struct BulkSections {
+    RawBytes norms, ids, hi, lo;
+  };
+
+  /// Writes a segment that was checked. `Segment` is a SegmentView or a SegmentSource.
+  template <class Segment>
+  void write_sections(const Segment& segment, const BulkSections& bulk) {
+    failed_ = true;  // Until the end: what throws leaves the writer unusable.
+    pending_ = true;
+    const std::uint64_t number = segments();
+    SectionSink sink = section_sink();
+    const auto add = [&](SectionKind kind, std::uint64_t items, const RawBytes& raw) {
+      if (!raw.empty()) entries_.push_back(sink.write(kind, number, items, raw));
+    };
+    add(SectionKind::list_offsets, segment.offsets.size(), std::as_bytes(segment.offsets));
+    add(SectionKind::list_radii, segment.radii.size(), std::as_bytes(segment.radii));
+    add(SectionKind::list_residuals, segment.residuals.size(), std::as_bytes(segment.residuals));
+    add(SectionKind::norms, segment.rows, bulk.norms);
+    add(SectionKind::ids, segment.rows, bulk.ids);
+    add(SectionKind::hi, segment.rows, bulk.hi);
+    add(SectionKind::lo, segment.rows, bulk.lo);
+    end_ = sink.end();
+    pending_rows_ += segment.rows;
+    next_id_ += segment.rows;
+    ++pending_segments_;
+    failed_ = false;
   }
 
   void check_usable() const {
@@ -375,7 +434,15 @@ class FileWriter final : public Writer {
 std::unique_ptr<Writer> create_writer(FileOps& ops, const std::string& path, const Parameters& parameters,
                                       const Planes& centroids, const Writer::Options& options, bool replace) {
   check_parameters(parameters, centroids, options);
-  return std::make_unique<FileWriter>(ops, path, parameters, centroids, options, replace);
+  return std::make_unique<FileWriter>(ops, path, parameters, centroids, options, replace,
+                                      replace ? lock_replaced(ops, path) : UniqueFd());
+}
+
+std::unique_ptr<Writer> replace_writer(FileOps& ops, std::unique_ptr<WriteLock> lock, const Parameters& parameters,
+                                       const Planes& centroids, const Writer::Options& options) {
+  check_parameters(parameters, centroids, options);
+  UniqueFd replaced = static_cast<FileLock&>(*lock).release();  // There is no other kind.
+  return std::make_unique<FileWriter>(ops, lock->path(), parameters, centroids, options, true, std::move(replaced));
 }
 
 std::unique_ptr<Writer> append_writer(FileOps& ops, const std::string& path, unsigned threads) {
@@ -385,6 +452,11 @@ std::unique_ptr<Writer> append_writer(FileOps& ops, const std::string& path, uns
 std::unique_ptr<Writer> Writer::create(const std::string& path, const Parameters& parameters, const Planes& centroids,
                                        const Options& options, bool replace) {
   return create_writer(FileOps::system(), path, parameters, centroids, options, replace);
+}
+
+std::unique_ptr<Writer> Writer::replace(std::unique_ptr<WriteLock> lock, const Parameters& parameters,
+                                        const Planes& centroids, const Options& options) {
+  return replace_writer(FileOps::system(), std::move(lock), parameters, centroids, options);
 }
 
 std::unique_ptr<Writer> Writer::append(const std::string& path, unsigned threads) {

@@ -12,6 +12,8 @@ namespace ivf::format {
 
 std::unique_ptr<Writer> create_writer(FileOps& ops, const std::string& path, const Parameters& parameters,
                                       const Planes& centroids, const Writer::Options& options, bool replace);
+std::unique_ptr<Writer> replace_writer(FileOps& ops, std::unique_ptr<WriteLock> lock, const Parameters& parameters,
+                                       const Planes& centroids, const Writer::Options& options);
 std::unique_ptr<Writer> append_writer(FileOps& ops, const std::string& path, unsigned threads);
 
 }  // namespace ivf::format

@@ -41,6 +41,10 @@ UniqueFd open_locked(FileOps& ops, const std::string& path) { return open_and_lo
 
 UniqueFd lock_replaced(FileOps& ops, const std::string& path) { return open_and_lock(ops, path, O_RDONLY, false); }
 
+std::unique_ptr<WriteLock> WriteLock::take(const std::string& path) {
+  return std::make_unique<FileLock>(FileOps::system(), path);
+}
+
 void lock_now(int fd, const std::string& path) {
   int result;
   do {

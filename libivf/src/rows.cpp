@@ -62,6 +62,13 @@ float residual_bound(const float* row, std::size_t dim, float& squared_norm) noe
   return root_rounded_up(residual_ratio(residual, norm));
 }
 
+float squared_distance(const float* a, const float* b, std::size_t dim) noexcept {
+  float value = 0;
+  const cpu::PairArgs pair{&a, &b, dim, 1, &value};
+  cpu::best_kernels().rows->pairs_l2(&pair);
+  return value;
+}
+
 std::size_t first_nonfinite(const float* values, std::size_t count) noexcept {
   // Blocks let the compiler vectorise the common case: nothing to find.
   constexpr std::uint32_t limit = 0x7f800000u;  // The magnitude of infinity; NaN lies above.

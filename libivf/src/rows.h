@@ -30,6 +30,8 @@ inline void prefetch_row(const float* row, std::size_t dim) noexcept {
 }
 /// Canonical squared norms of rows (rounded to float32).
 void squared_norms(MatrixView rows, float* norms) noexcept;
+/// The canonical squared distance of two rows (rounded to float32).
+float squared_distance(const float* a, const float* b, std::size_t dim) noexcept;
 /// Index of the first value that is NaN or infinite; `count` when there is none.
 std::size_t first_nonfinite(const float* values, std::size_t count) noexcept;
 /// Normalises one row canonically: y_i = float(double(x_i) / sqrt(s)), s the unrounded canonical inner product of x

@@ -29,7 +29,7 @@ float round_up(double value) noexcept {
 
 /// Blocks of rows end within lists, so that several threads may raise the bound of one list. The maximum does not
 /// depend on their order.
-void raise(float& bound, float value) noexcept {
+void raise_shared(float& bound, float value) noexcept {
   const std::atomic_ref<float> shared(bound);
   float seen = shared.load(std::memory_order_relaxed);
   while (value > seen && !shared.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
@@ -70,36 +70,27 @@ class Filler {
     while (begin < end) {
       const std::size_t stop = std::min<std::size_t>(end, offsets[list + 1]);
       if (begin < stop && centroids_ != nullptr) centroids_->get(list, centroid.data());
-      double radius = 0;
-      float residual = 0;
+      ListBound bound;
       for (; begin < stop; ++begin) {
         const std::size_t source = order_ == nullptr ? begin : order_[begin];
         if (order_ != nullptr && begin + rows_ahead < end)
           prefetch_row(incoming_.rows.row(order_[begin + rows_ahead]), dim);
         const float* row = incoming_.get(source, copy.data());
         lo_is_zero &= split_planes(row, dim, segment_.hi.data() + begin * dim, segment_.lo.data() + begin * dim);
-        residual = std::max(residual, residual_bound(row, dim, segment_.norms.data()[begin]));
+        bound.residual = std::max(bound.residual, residual_bound(row, dim, segment_.norms.data()[begin]));
         segment_.ids.data()[begin] = ids_.get(source);
-        if (centroids_ != nullptr) radius = std::max(radius, distance(source, row, centroid.data()));
+        if (centroids_ != nullptr) {
+          bound.radius = std::max(bound.radius, distance_bound(values_[source], centroids_->corpus().inner_product, row,
+                                                               centroid.data(), dim));
+        }
       }
-      raise(segment_.residuals[list], residual);
-      // The slack covers the error of the distance (2^-36) many times over.
-      if (centroids_ != nullptr) raise(segment_.radii[list], round_up(radius * (1 + 0x1p-30)));
+      bound.raise(segment_.residuals[list], centroids_ != nullptr ? &segment_.radii[list] : nullptr);
       ++list;
     }
     return lo_is_zero;
   }
 
  private:
-  double distance(std::size_t source, const float* row, const float* centroid) const {
-    const float value = values_[source];
-    // The canonical value was rounded to float32: the next larger one bounds the exact squared distance.
-    if (!centroids_->corpus().inner_product && value < std::numeric_limits<float>::max()) {
-      return std::sqrt(static_cast<double>(std::nextafter(value, std::numeric_limits<float>::infinity())));
-    }
-    return centroid_distance(row, centroid, segment_.dim);
-  }
-
   OwnedSegment& segment_;
   const CentroidSet* centroids_;
   const IncomingRows& incoming_;
@@ -125,6 +116,21 @@ double centroid_distance(const float* row, const float* centroid, std::size_t di
     sums[i % 8] += t * t;
   }
   return std::sqrt(((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7])));
+}
+
+double distance_bound(float value, bool inner_product, const float* row, const float* centroid,
+                      std::size_t dim) noexcept {
+  // The canonical value was rounded to float32: the next larger one bounds the exact squared distance.
+  if (!inner_product && value < std::numeric_limits<float>::max()) {
+    return std::sqrt(static_cast<double>(std::nextafter(value, std::numeric_limits<float>::infinity())));
+  }
+  return centroid_distance(row, centroid, dim);
+}
+
+void ListBound::raise(float& stored_residual, float* stored_radius) const noexcept {
+  raise_shared(stored_residual, residual);
+  // The slack covers the error of the distance (2^-36) many times over.
+  if (stored_radius != nullptr) raise_shared(*stored_radius, round_up(radius * (1 + 0x1p-30)));
 }
 
 format::SegmentView OwnedSegment::view() const noexcept {

@@ -60,4 +60,18 @@ std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a,
 /// The distance of a row to its centroid in double arithmetic, accurate to a relative 2^-36 at least.
 double centroid_distance(const float* row, const float* centroid, std::size_t dim) noexcept;
 
+/// At least the distance of a row to the centroid of its list. `value`: their canonical squared distance; not looked at
+/// when lists are compared by inner product.
+double distance_bound(float value, bool inner_product, const float* row, const float* centroid,
+                      std::size_t dim) noexcept;
+
+/// The bounds of some rows of a list.
+struct ListBound {
+  double radius = 0;   ///< The largest distance_bound().
+  float residual = 0;  ///< The largest residual_bound().
+
+  /// Raises what a segment stores of the list, which other threads may be doing too. No radius: a flat index.
+  void raise(float& stored_residual, float* stored_radius) const noexcept;
+};
+
 }  // namespace ivf::detail

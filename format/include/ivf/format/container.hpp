@@ -4,6 +4,7 @@
 /// docs/format.md is the contract. This room knows nothing of search.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -55,6 +56,23 @@ struct SegmentView {
   std::span<const std::uint64_t> removed;  ///< Rows that are no longer there (row_bits.hpp); empty: none was removed.
 };
 
+/// A segment whose rows are made while they are written, so that it may be larger than memory.
+struct SegmentSource {
+  /// Writes values first .. first + out.size() - 1 of a section (of rows, or of rows * dim) to `out`. It is called on
+  /// several threads at once, in any order, and for some values more than once. It may throw to give up.
+  template <class T>
+  using Make = std::function<void(std::uint64_t first, std::span<T> out)>;
+
+  std::uint64_t rows = 0;
+  std::span<const std::uint64_t> offsets;  ///< These three as in SegmentView.
+  std::span<const float> radii;
+  std::span<const float> residuals;
+  Make<idx_t> ids;
+  Make<float> norms;
+  Make<std::uint16_t> hi;
+  Make<std::uint16_t> lo;  ///< Empty when every lo is zero.
+};
+
 /// Sizes and places, for `info`.
 struct SectionInfo {
   std::string name;
@@ -84,6 +102,7 @@ class Snapshot {
   virtual std::uint64_t next_id() const = 0;  ///< The id of the next row whose writer does not name one.
   virtual std::uint64_t generation() const = 0;
   virtual bool compressed() const = 0;
+  virtual int compression_level() const = 0;  ///< 0: sections are stored as they are.
   virtual std::uint64_t file_bytes() const = 0;
   /// Bytes that this generation uses; file_bytes() may be larger by leftovers of an interrupted writer.
   virtual std::uint64_t committed_bytes() const = 0;
@@ -94,6 +113,16 @@ class Snapshot {
   /// Reads every byte: checks the checksum of every section, that padding is zero, that no id is -1, and that norms,
   /// radii and residuals are finite and not negative. Throws Error(corrupt) at the first that is wrong.
   virtual void verify_checksums(unsigned threads = 1) const = 0;
+};
+
+/// The writer's lock of an index file: while it is held nobody else commits to the file or replaces it, so that a
+/// snapshot opened after it stays the newest.
+class WriteLock {
+ public:
+  /// Locks the file, if there is one. Throws Error(failed) when a writer holds the lock.
+  static std::unique_ptr<WriteLock> take(const std::string& path);
+  virtual ~WriteLock() = default;
+  virtual const std::string& path() const = 0;
 };
 
 /// Writes an index file: creates one, or appends segments to one.
@@ -108,6 +137,9 @@ class Writer {
   /// refused (Error(misuse)) unless `replace`. `centroids` is empty for a flat index.
   static std::unique_ptr<Writer> create(const std::string& path, const Parameters& parameters, const Planes& centroids,
                                         const Options& options, bool replace);
+  /// The same for a file that was locked before, and is replaced if it is there.
+  static std::unique_ptr<Writer> replace(std::unique_ptr<WriteLock> lock, const Parameters& parameters,
+                                         const Planes& centroids, const Options& options);
   /// Opens an index to append to: takes the writer's lock (Error(failed) saying so when another writer holds it) and
   /// reclaims leftovers past the committed end. Compression follows the file's own setting.
   static std::unique_ptr<Writer> append(const std::string& path, unsigned threads = 1);
@@ -116,6 +148,8 @@ class Writer {
   virtual const Parameters& parameters() const = 0;
   /// Writes a segment after the end of the file; nobody sees it before commit(). A segment of zero rows is skipped.
   virtual void write_segment(const SegmentView& segment) = 0;
+  /// The same in bounded memory: a few MiB for each of the writer's threads, whatever the segment's size.
+  virtual void stream_segment(const SegmentSource& segment) = 0;
   /// Marks rows of a segment, committed or pending, as removed from the next commit on: those of `removed`
   /// (row_bits.hpp) and no others.
   virtual void set_removed(std::uint64_t segment, std::span<const std::uint64_t> removed) = 0;
@@ -126,7 +160,8 @@ class Writer {
   /// The id of the next row whose writer does not name one: it rises by one with every row written.
   virtual std::uint64_t next_id() const = 0;
   virtual void set_next_id(std::uint64_t next_id) = 0;
-  virtual std::uint64_t generation() const = 0;  ///< Of the last commit; 0 before the first.
+  virtual std::uint64_t generation() const = 0;       ///< Of the last commit; 0 before the first.
+  virtual std::uint64_t committed_bytes() const = 0;  ///< Of the file at the last commit.
 };
 
 }  // namespace ivf::format
