@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "errors.h"
 #include "formats.h"
@@ -19,6 +20,7 @@ namespace {
 
 template <class Value>
 std::string packed(const Value& value) {
+  static_assert(std::has_unique_object_representations_v<Value>);
   return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 

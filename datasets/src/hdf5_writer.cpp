@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <type_traits>
 
 #include "errors.h"
 #include "formats.h"
@@ -25,9 +26,13 @@ struct Request {
   enum class What : std::uint32_t { open, attribute, dataset, put, finish } what = What::open;
   Element element = Element::f32;
   unsigned deflate = 0;
+  std::uint32_t reserved = 0;
   std::uint64_t size = 0;   ///< Of the first text; the dimension of a data set; the number of rows.
   std::uint64_t index = 0;  ///< Of a data set.
 };
+
+// It is sent as it lies in memory.
+static_assert(std::has_unique_object_representations_v<Request>);
 
 std::string packed(const Request& request, std::string_view first = {}, std::string_view second = {}) {
   std::string message(reinterpret_cast<const char*>(&request), sizeof request);
