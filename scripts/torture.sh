@@ -15,7 +15,8 @@ Builds a release (build-ci, or DIR) and runs, one after the other or only the ST
   storm     two writers and four readers at once, all killed at random moments, for N minutes
   kills     300 kills (SIGKILL) of an add at random moments
   memory    --max-memory with inputs eight times as large, measured by the kernel
-  search    random searches against the oracle for N minutes (IVF_TEST_SECONDS)
+  search    random searches against the oracle for N minutes (IVF_TEST_SECONDS), and half of that the threads of a search
+            handed jobs of every size
   valgrind  the first steps of the command line under valgrind
   fuzz      every fuzz target for N minutes, where clang is there
 
@@ -62,7 +63,8 @@ run_storm() { python3 tests/torture/storm.py "$ivf" --seconds $((minutes * 60));
 run_kills() { tests/cli/kill_add.sh "$ivf" 300; }
 run_memory() { python3 tests/torture/memory.py "$ivf" --times 8; }
 run_search() {
-  IVF_TEST_SECONDS=$((minutes * 60)) "$build/tests/libivf/ivf_tests_libivf" "search equals the oracle on random and adversarial shapes"
+  IVF_TEST_SECONDS=$((minutes * 60)) "$build/tests/libivf/ivf_tests_libivf" "search equals the oracle on random and adversarial shapes" &&
+    IVF_TEST_SECONDS=$((minutes * 30)) "$build/tests/libivf/ivf_tests_libivf" "threads: every job*"
 }
 run_valgrind() {
   command -v valgrind >/dev/null || { echo "valgrind is not there (scripts/setup.sh fuzz installs it)"; return 77; }
