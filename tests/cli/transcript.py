@@ -78,24 +78,30 @@ def run_command(command, directory, environment):
     return lines
 
 
+def surroundings(directory, ivf):
+    """An empty directory to work in, and an environment in which the program is on PATH."""
+    tools = directory / "bin"
+    tools.mkdir()
+    (tools / "ivf").symlink_to(ivf)
+    work = directory / "work"
+    work.mkdir()
+    environment = {
+        "PATH": f"{tools}:{os.environ['PATH']}", "LC_ALL": "C", "HOME": str(work), "TERM": "dumb", "TMPDIR": str(directory),
+        "GOLDEN": str(pathlib.Path(__file__).resolve().parent.parent / "golden"),
+    }
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    return work, environment
+
+
 def play(path, ivf):
     """(lines of the file, lines as they should be)."""
     before = path.read_text(encoding="utf-8").split("\n")
     after = []
     with tempfile.TemporaryDirectory(prefix="ivf-cli-") as name:
         directory = pathlib.Path(name).resolve()
-        tools = directory / "bin"
-        tools.mkdir()
-        (tools / "ivf").symlink_to(ivf)
-        work = directory / "work"
-        work.mkdir()
-        environment = {
-            "PATH": f"{tools}:{os.environ['PATH']}", "LC_ALL": "C", "HOME": str(work), "TERM": "dumb", "TMPDIR": str(directory),
-            "GOLDEN": str(pathlib.Path(__file__).resolve().parent.parent / "golden"),
-        }
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
-            if name in os.environ:
-                environment[name] = os.environ[name]
+        work, environment = surroundings(directory, ivf)
         for line in before:
             if line[:2] in ("| ", "! ", "? ") or line in ("|", "!"):
                 continue  # Written anew by the command above.
