@@ -25,6 +25,7 @@ class FileAppender::Impl {
     metric_ = parameters.metric;
     // The writer's lock is held: what is read here stays the newest generation until commit().
     snapshot_ = format::Snapshot::open(path, resources_.threads);
+    newest_ = snapshot_;
     removed_rows_ = snapshot_->removed();
     if (parameters.kind == format::IndexKind::ivf) {
       centroids_ = std::make_unique<const detail::CentroidSet>(snapshot_->centroids(), parameters.nlist, dim_,
@@ -103,8 +104,8 @@ class FileAppender::Impl {
  private:
   /// Of the newest commit, which may be one of this appender.
   const std::vector<format::SegmentView>& committed_segments() {
-    if (snapshot_->generation() != writer_->generation()) snapshot_ = format::Snapshot::open(path_, resources_.threads);
-    return snapshot_->segments();
+    if (newest_->generation() != writer_->generation()) newest_ = format::Snapshot::open(path_, resources_.threads);
+    return newest_->segments();
   }
 
   void remove_replaced() {
@@ -160,7 +161,8 @@ class FileAppender::Impl {
   std::shared_ptr<detail::Backend> backend_;
   detail::Resources resources_;
   std::unique_ptr<format::Writer> writer_;
-  std::shared_ptr<const format::Snapshot> snapshot_;
+  std::shared_ptr<const format::Snapshot> snapshot_;  ///< What the centroids lie in.
+  std::shared_ptr<const format::Snapshot> newest_;    ///< The last commit, once it has been needed.
   std::unique_ptr<const detail::CentroidSet> centroids_;
   std::size_t dim_ = 0;
   Metric metric_ = Metric::l2;
