@@ -141,7 +141,7 @@ class Interrupt(IvfTest):
         self.assertEqual(self.names(), names)
 
     def test_a_reader_that_stops_reading(self):
-        process = self.start("search", "a.ivf", "base.fvecs", "-k", "1000")
+        process = self.start("search", "a.ivf", "base.fvecs", "-k", "100")
         process.stdout.read(10)
         process.stdout.close()
         self.assertEqual(process.stderr.read(), b"")
