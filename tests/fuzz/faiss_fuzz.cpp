@@ -54,6 +54,12 @@ extern "C" int fuzz_one(const std::uint8_t* data, std::size_t size) {
   require(stored.rows() == report.rows && stored.dim() == report.dim && stored.nlist() == report.nlist,
           "an index holds what was reported");
   require(report.moved <= report.rows && report.normalized <= report.rows, "no more rows are changed than there are");
+  std::vector<idx_t> ids, found;
+  const auto collect = [](std::vector<idx_t>& into) {
+    return [&into](std::span<const idx_t> some, MatrixView) { into.insert(into.end(), some.begin(), some.end()); };
+  };
+  stored.visit_rows(collect(ids));
+  require(stored.reconstruct(ids, collect(found)) == 0 && found == ids, "each row is found by its id");
   export_faiss(index, exported, run);
   options.metric.reset();
   if (report.metric == Metric::cosine) options.metric = Metric::cosine;
