@@ -184,12 +184,14 @@ SearchResult IndexImpl::search_allowed(const detail::AllowedRows& allowed, Matri
   result.nq = queries.rows;
   result.k = params.k;
   const Resources resources = Resources::of(params);
+  SearchParams of_block = params;  // The blocks have the other half.
+  of_block.max_memory = std::max<std::uint64_t>(resources.max_memory / 2, 1);
   detail::BestRows best(queries.rows, params.k, !detail::is_inner_product(parameters_.metric));
   detail::AllowedBlocks blocks(corpus_, allowed, resources);
   std::vector<float> values(queries.rows * params.k);
   std::vector<idx_t> ids(queries.rows * params.k);
   while (const detail::Corpus* block = blocks.next()) {
-    BatchedScan scan(*this, *block, queries, params, true);
+    BatchedScan scan(*this, *block, queries, of_block, true);
     scan.run(result.stats, [&](const detail::ScanRequest& request, std::size_t first) {
       backend().topk(request, params.k, values.data() + first * params.k, ids.data() + first * params.k, result.stats);
     });
