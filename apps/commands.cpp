@@ -5,6 +5,9 @@ namespace ivf::cli {
 std::unique_ptr<Command> make_train();
 std::unique_ptr<Command> make_add();
 std::unique_ptr<Command> make_remove();
+std::unique_ptr<Command> make_compact();
+std::unique_ptr<Command> make_merge();
+std::unique_ptr<Command> make_split();
 std::unique_ptr<Command> make_search();
 std::unique_ptr<Command> make_info();
 std::unique_ptr<Command> make_verify();
@@ -30,6 +33,9 @@ std::span<const CommandEntry> command_table() {
       {"train", "Index", "Learn centroids from vectors and create an index without rows", make_train},
       {"add", "Index", "Add vectors to an index", make_add},
       {"remove", "Index", "Remove rows from an index", make_remove},
+      {"compact", "Index", "Write an index anew, without removed rows, as one segment", make_compact},
+      {"merge", "Index", "Make one index of several", make_merge},
+      {"split", "Index", "Make several indexes of one", make_split},
       {"search", "Index", "Find the nearest rows of each query", make_search},
       {"info", "Index", "Show what an index holds", make_info},
       {"verify", "Index", "Check that an index file is sound", make_verify},

@@ -165,6 +165,7 @@ std::string HelpFormatter::make_help(const CLI::App* app, std::string, CLI::AppF
   std::string arguments;
   for (const auto* option : app->get_options([](const CLI::Option* item) { return item->get_positional(); })) {
     usage += option->get_required() ? " " + option->get_name() : " [" + option->get_name() + "]";
+    if (option->get_items_expected_max() > 1) usage += "...";
     arguments += entry(option->get_name(), option->get_description());
   }
   for (const auto* option :

@@ -56,6 +56,10 @@ OptionSet::Option OptionSet::optional_argument(const char* name, std::string& ta
                 words_);
 }
 
+OptionSet::Option OptionSet::arguments(const char* name, std::vector<std::string>& target, const char* text) {
+  return Option(app_.add_option(name, target, text)->required(), words_);
+}
+
 void OptionSet::flag(const char* names, bool& target, const char* text) {
   app_.add_flag(names, target, text)->group(group_);
 }

@@ -84,6 +84,8 @@ class OptionSet {
   Option argument(const char* name, std::string& target, const char* text);
   /// One that may be left out.
   Option optional_argument(const char* name, std::string& target, const char* text);
+  /// One or more words, which take all that follow.
+  Option arguments(const char* name, std::vector<std::string>& target, const char* text);
   void flag(const char* names, bool& target, const char* text);
   /// `read(option, value)` takes the text that was given, or throws Error(misuse). `type` stands for the value in help;
   /// shells complete the names of files where it speaks of a FILE, INDEX, DATA or PREFIX, and of folders where it

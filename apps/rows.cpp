@@ -82,6 +82,12 @@ std::size_t rows_that_fit(std::uint64_t bytes, std::uint64_t bytes_per_row, std:
       std::clamp<std::uint64_t>(bytes / std::max<std::uint64_t>(1, bytes_per_row), 1, most));
 }
 
+std::uint64_t default_sample(std::uint64_t nlist) noexcept {
+  constexpr std::uint64_t rows_per_list_wanted = 256;
+  constexpr std::uint64_t sample_wanted = 262'144;
+  return std::max(rows_per_list_needed * nlist, std::min(rows_per_list_wanted * nlist, sample_wanted));
+}
+
 Sample draw_sample(RowSource& source, std::uint64_t size, std::uint64_t seed, Console& console) {
   // Vitter's algorithm R: row i takes the place of a random earlier one with probability size / (i + 1).
   const Philox random(seed, sample_stream);

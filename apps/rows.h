@@ -51,6 +51,11 @@ class RowSource {
 /// How many rows of `bytes_per_row` fit a share of the memory cap: at least 1, at most `most`.
 std::size_t rows_that_fit(std::uint64_t bytes, std::uint64_t bytes_per_row, std::uint64_t most);
 
+/// Enough rows to place the centroids well, without a cost that grows with the data: 256 a list as long as that is at
+/// most 262,144 in all, and never less than 40 a list.
+std::uint64_t default_sample(std::uint64_t nlist) noexcept;
+constexpr std::uint64_t rows_per_list_needed = 40;
+
 /// A training sample: all rows when there are at most `size`, else `size` rows drawn at random in one pass. It depends
 /// on the seed and the rows alone, and is the same from a file and from a pipe.
 struct Sample {

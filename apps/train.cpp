@@ -14,16 +14,6 @@
 namespace ivf::cli {
 namespace {
 
-constexpr std::uint64_t rows_per_list_wanted = 256;
-constexpr std::uint64_t rows_per_list_needed = 40;
-constexpr std::uint64_t sample_wanted = 262'144;
-
-/// Enough rows to place the centroids well, without a cost that grows with the data: 256 a list as long as that is at
-/// most 262,144 in all, and never less than 40 a list.
-std::uint64_t default_sample(std::uint64_t nlist) {
-  return std::max(rows_per_list_needed * nlist, std::min(rows_per_list_wanted * nlist, sample_wanted));
-}
-
 class Train final : public Command {
  public:
   void define(OptionSet& options) override {
