@@ -15,6 +15,8 @@ Builds a release (build-ci, or DIR) and runs, one after the other or only the ST
   storm     two writers and four readers at once, all killed at random moments, for N minutes
   kills     300 kills (SIGKILL) of an add at random moments
   memory    --max-memory with inputs eight times as large, measured by the kernel
+  life      random operations on index files beside a plain list of rows for N minutes, with kills
+  aging     ten million rows added and half of them removed in turns, compacted, beside a fresh index (3 GB of disk)
   search    random searches against the oracle for N minutes (IVF_TEST_SECONDS), and half of that the threads of a search
             handed jobs of every size
   valgrind  the first steps of the command line under valgrind
@@ -37,7 +39,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-all=(bytes faults storm kills memory search valgrind fuzz)
+all=(bytes faults storm kills memory life aging search valgrind fuzz)
 [ ${#steps[@]} -gt 0 ] || steps=("${all[@]}")
 for step in "${steps[@]}"; do
   [[ " ${all[*]} " == *" $step "* ]] || { printf 'torture: no step %s; there are: %s\n' "$step" "${all[*]}" >&2; exit 2; }
@@ -65,6 +67,12 @@ run_memory() { python3 tests/torture/memory.py "$ivf" --times 8; }
 run_search() {
   IVF_TEST_SECONDS=$((minutes * 60)) "$build/tests/libivf/ivf_tests_libivf" "search equals the oracle on random and adversarial shapes" &&
     IVF_TEST_SECONDS=$((minutes * 30)) "$build/tests/libivf/ivf_tests_libivf" "threads: every job*"
+}
+run_life() {
+  IVF_TEST_SECONDS=$((minutes * 60)) "$build/tests/libivf/ivf_tests_libivf" "life: whatever*"
+}
+run_aging() {
+  python3 tests/torture/aging.py "$ivf" --rows 10000000 --batches 100 --nlist 1024 --nq 2000 --rounds 9
 }
 run_valgrind() {
   command -v valgrind >/dev/null || { echo "valgrind is not there (scripts/setup.sh fuzz installs it)"; return 77; }
