@@ -130,7 +130,7 @@ class Terminal(IvfTest):
         self.assertTrue(shown.endswith("\r\x1b[Kivf: error: stopped by SIGINT; no file was written or changed: the same command can be run again\r\n"), shown)
 
     def test_a_measurement_is_a_table(self):
-        small = ["--nb", "2000", "--dim", "8", "--nlist", "10", "-q"]
+        small = ["--nb", "2000", "--dim", "8", "--nlist", "10", "--repeat", "1", "-q"]
         code, shown = self.on_terminal("bench", *small, streams=("stdout", "stderr"))
         self.assertEqual(code, 0)
         self.assertIn("queries/s", shown)
