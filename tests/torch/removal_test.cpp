@@ -3,6 +3,7 @@
 #include <chrono>
 #include <limits>
 #include <memory>
+#include <set>
 
 #include "backends.h"
 #include "removal_cases.h"
@@ -33,6 +34,26 @@ void check_modes(const IndexIVFFlat& index, const Scene& rest, SearchParams para
     CHECK(expected.check(index.search(rest.query_view(), params), &tolerance) == "");
     CHECK(expected.check(index.range_search(rest.query_view(), radius, params), radius, &tolerance) == "");
   }
+}
+
+/// The same on every backend and with every type, after some rows were removed; also in an index without lists.
+void check_types(const Scene& scene, const std::set<idx_t>& gone, SearchParams params) {
+  const Scene rest = without(scene, gone);
+  const Expectation in_all(rest, params, true);
+  const float widest = std::numeric_limits<float>::infinity();
+  for_each_backend([&](const Tested& tested) {
+    for (const DeviceType dtype : all_dtypes) {
+      INFO(tested.name << " " << metric_name(scene.metric) << " dtype " << static_cast<int>(dtype) << " k "
+                       << params.k);
+      auto ivf = scene.ivf(2, tested.with(dtype));
+      auto flat = scene.flat(2, tested.with(dtype));
+      ivf.remove_ids(id_set(gone));
+      flat.remove_ids(id_set(gone));
+      Tolerance tolerance = tolerance_of(tested);
+      check_modes(ivf, rest, params, scene.metric == Metric::l2 ? widest : -widest, tolerance);
+      CHECK(in_all.check(flat.search(rest.query_view(), params), &tolerance) == "");
+    }
+  });
 }
 
 }  // namespace
@@ -161,22 +182,33 @@ TEST_CASE("filters on every backend: products that overflow hide no row and show
     scene.centroids = {0, 0, 1, 1, 1e30f, -1e30f};
     scene.nlist = 3;
     scene.prepare();
-    const Scene rest = without(scene, {2, 7});
     SearchParams params;
     params.nprobe = 3;
-    for_each_backend([&](const Tested& tested) {
-      for (const DeviceType dtype : all_dtypes) {
-        auto index = scene.ivf(2, tested.with(dtype));
-        index.remove_ids(id_set({2, 7}));
-        Tolerance tolerance = tolerance_of(tested);
-        for (const std::size_t k : {std::size_t{2}, std::size_t{13}}) {
-          INFO(tested.name << " " << metric_name(metric) << " dtype " << static_cast<int>(dtype) << " k " << k);
-          params.k = k;
-          params.filter = scanned({0, 3, 4, 10}, true);
-          const float radius = std::numeric_limits<float>::infinity();
-          check_modes(index, rest, params, metric == Metric::l2 ? radius : -radius, tolerance);
-        }
-      }
-    });
+    params.filter = scanned({0, 3, 4, 10}, true);
+    for (const std::size_t k : {std::size_t{2}, std::size_t{13}}) {
+      params.k = k;
+      check_types(scene, {2, 7}, params);
+    }
+  }
+}
+
+TEST_CASE("filters on every backend: products that overflow, in one crowded list of many") {
+  shapes::Random random(35);
+  for (const Metric metric : {Metric::l2, Metric::ip}) {
+    // A list of many rows, and many of one, which are scanned as if they were as long: there are more places for groups
+    // of rows than rows.
+    Scene scene;
+    scene.metric = metric;
+    scene.d = 5;
+    scene.nlist = 20;
+    scene.rows = shapes::matrix(shapes::Kind::huge, 44, scene.d, random);
+    scene.queries = shapes::matrix(shapes::Kind::huge, 9, scene.d, random);
+    scene.centroids.assign(scene.rows.begin(), scene.rows.begin() + static_cast<std::ptrdiff_t>(scene.nlist * scene.d));
+    scene.prepare();
+    SearchParams params;
+    params.nprobe = scene.nlist - 1;
+    params.k = 44;
+    params.filter = scanned(some_ids(scene, 0.4, random), true);
+    check_types(scene, some_ids(scene, 0.1, random), params);
   }
 }
