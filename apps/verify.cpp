@@ -33,13 +33,21 @@ class Verify final : public Command {
     std::string damage;
     if (!quick_) damage = find_damage(context);
     if (context.options.json) {
-      Json record{{"index", index_},    {"sound", damage.empty()},          {"quick", quick_},
-                  {"nb", file->rows()}, {"generation", file->generation()}, {"verify_ms", watch.milliseconds()}};
+      Json record{{"index", index_},
+                  {"sound", damage.empty()},
+                  {"quick", quick_},
+                  {"nb", file->rows() - file->removed()},
+                  {"removed", file->removed()},
+                  {"generation", file->generation()},
+                  {"verify_ms", watch.milliseconds()}};
       if (!damage.empty()) record["damage"] = damage;
       print_json(record);
     } else if (damage.empty()) {
-      print_line(fmt::format("{}: sound ({}, generation {}{})", index_, counted(file->rows(), "row"),
-                             file->generation(), quick_ ? ", structure only" : ""));
+      const std::string removed =
+          file->removed() == 0 ? std::string() : fmt::format(" and {} removed", grouped(file->removed()));
+      print_line(fmt::format("{}: sound ({}{}, generation {}{})", index_,
+                             counted(file->rows() - file->removed(), "row"), removed, file->generation(),
+                             quick_ ? ", structure only" : ""));
     }
     if (damage.empty()) return exit_done;
     context.console.error(damage);
