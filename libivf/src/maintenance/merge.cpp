@@ -51,7 +51,11 @@ class Merge {
 
   MergeReport run() {
     report_.id_offsets.resize(sources_.size());
-    if (options_.ids == MergeIds::shift) report_.id_offsets = detail::shifted_ids(sources_);
+    if (options_.ids == MergeIds::shift) {
+      report_.id_offsets = detail::shifted_ids(sources_);
+      next_shifted_ = static_cast<std::uint64_t>(report_.id_offsets.back());
+      report_.id_offsets.pop_back();
+    }
     if (options_.ids == MergeIds::unique) detail::require_unique_ids(sources_, out_, resources_, options_.progress);
 
     format::Parameters parameters = sources_.front().parameters();
@@ -177,10 +181,8 @@ class Merge {
 
   /// Behind the rows, and the numbering of every index.
   std::uint64_t next_id(const format::Writer& writer) const {
-    std::uint64_t next = writer.rows();
-    for (std::size_t s = 0; s < sources_.size(); ++s) {
-      next = std::max(next, sources_[s].snapshot->next_id() + static_cast<std::uint64_t>(report_.id_offsets[s]));
-    }
+    std::uint64_t next = std::max(writer.rows(), next_shifted_);
+    for (const detail::SourceIndex& source : sources_) next = std::max(next, source.snapshot->next_id());
     return next;
   }
 
@@ -191,6 +193,7 @@ class Merge {
   std::unique_ptr<format::WriteLock> lock_;  ///< Until the output is open.
   std::vector<detail::SourceIndex> sources_;
   std::unique_ptr<const detail::CentroidSet> centroids_;
+  std::uint64_t next_shifted_ = 0;  ///< With MergeIds::shift: behind all ids.
   MergeReport report_;
 };
 

@@ -69,6 +69,7 @@ std::vector<idx_t> shifted_ids(std::span<const SourceIndex> sources) {
     }
     offset += next;
   }
+  offsets.push_back(offset);
   return offsets;
 }
 
