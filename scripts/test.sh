@@ -17,7 +17,7 @@ Installs missing packages (scripts/setup.sh) when it can, then:
 
   --quick   without 4, 5 and 6
   --torch   the LibTorch module under the address and undefined-behaviour sanitizers, too
-  --tsan    the same tests under the thread sanitizer, too (build-tsan/; takes long)
+  --tsan    the same tests under the thread sanitizer, too (build-tsan/; takes an hour or more)
   --lint    install clang-format, clang-tidy and shellcheck too, and run shellcheck
   --clean   build from nothing
 
@@ -142,7 +142,7 @@ if [ $quick = 0 ]; then
 fi
 if [ $tsan = 1 ]; then
   export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-  ! build tsan || test_all tsan 3600
+  ! build tsan || test_all tsan 10800
 fi
 
 if [ ${#failures[@]} -gt 0 ]; then printf 'failed: %s\n' "${failures[@]}"; fi
