@@ -7,6 +7,7 @@
 #include "device_options.h"
 #include "id_list.h"
 #include "ivf/index.hpp"
+#include "ivf/maintenance.hpp"
 #include "message.h"
 #include "rows.h"
 #include "signals.h"
@@ -99,6 +100,10 @@ class Add final : public Command {
                  "Remove the rows that have these ids, in the same commit: an update. An id may come once a commit");
     options.count("--commit-every", commit_every_, "N",
                   "Make rows visible after each N of them, for a stream that does not end", 1);
+    options.number("--auto-compact", auto_compact_, "SHARE",
+                   "Afterwards write the index anew, as `ivf compact` does, when more than this share of its rows is "
+                   "removed or lies in many small segments; 0.2 is usual",
+                   0, 1);
     device_.define(options);
   }
 
@@ -112,7 +117,8 @@ class Add final : public Command {
       ids.emplace(ids_, context.options.memory() / 4);
       ids->require(source.known_rows(), source.name());
     }
-    FileAppender appender(index_, context.options.run(context.console.callback()), device_.placement());
+    std::optional<FileAppender> lock;
+    FileAppender& appender = lock.emplace(index_, context.options.run(context.console.callback()), device_.placement());
     source.require_dim(appender.dim(), index_);
     if (replace_) appender.replace_ids();
     const std::uint64_t before = appender.size();
@@ -137,27 +143,51 @@ class Add final : public Command {
     if (ids) ids->require_end(source.name());
     if (source.rows_read() > committed) appender.commit();
     forget_signals();
+    const std::uint64_t rows = appender.size(), replaced = before + source.rows_read() - rows;
+    lock.reset();  // Compacting takes it for itself.
+    const bool compacted = auto_compact_ && compact(context);
     const double milliseconds = watch.milliseconds();
-    const std::uint64_t replaced = before + source.rows_read() - appender.size();
 
     if (context.options.json) {
       print_json({{"index", index_},
                   {"added", source.rows_read()},
                   {"replaced", replaced},
-                  {"nb", appender.size()},
+                  {"nb", rows},
+                  {"compacted", compacted},
                   {"add_ms", milliseconds}});
     }
     context.console.note(fmt::format("{}: added {}{} in {}, {} in all", index_, counted(source.rows_read(), "row"),
                                      replaced > 0 ? fmt::format(", replacing {},", grouped(replaced)) : "",
-                                     human_time(milliseconds), grouped(appender.size())));
+                                     human_time(milliseconds), grouped(rows)));
+    if (compacted) context.console.note(fmt::format("{}: compacted", index_));
     return exit_done;
   }
 
  private:
+  /// Returns whether it was worth it and was done. The rows are in the index whatever happens here.
+  bool compact(Context& context) const {
+    CompactPolicy policy;
+    policy.share = *auto_compact_;
+    if (!compaction_due(index_, policy)) return false;
+    context.console.interruption_leaves("all rows were added, and the index was not compacted");
+    CompactOptions options;
+    static_cast<RunOptions&>(options) = context.options.run(context.console.callback());
+    try {
+      compact_index(index_, index_, options);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::failed) throw;
+      context.console.warn(fmt::format("the rows were added, but the index was not compacted: {}", error.what()));
+      return false;
+    }
+    forget_signals();
+    return true;
+  }
+
   std::string index_, data_, ids_;
   RowRange range_;
   bool replace_ = false;
   std::optional<std::uint64_t> commit_every_;
+  std::optional<double> auto_compact_;
   DeviceOptions device_;
 };
 
