@@ -88,8 +88,8 @@ A cosine index becomes one of inner products over its normalised rows.
   FaissReport export_faiss(Context& context) const {
     const Destination out{faiss_, faiss_};
     check_destination(out, force_);
-    const FaissReport report = ivf::export_faiss(index_, out.pipe() ? "/dev/stdout" : out.path,
-                                                 context.options.run(context.console.callback()));
+    FaissReport report = ivf::export_faiss(index_, out.pipe() ? "/dev/stdout" : out.path,
+                                           context.options.run(context.console.callback()));
     if (report.metric == Metric::cosine) {
       context.console.note(
           fmt::format("{}: compares by cosine, which faiss does as inner products of normalised rows", index_));
