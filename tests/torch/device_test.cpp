@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
+#include <vector>
 
 #include "backends.h"
 #include "random_cases.h"
@@ -207,6 +209,12 @@ TEST_CASE("nothing stays on a device that an index has left") {
     index.search(scene.query_view(), params_of(SearchMode::matrix));
     index.range_search(scene.query_view(), 3, params_of(SearchMode::matrix));
     index.assign(scene.row_view());
+    const std::uint64_t all = device_bytes();
+    index.remove_ids(IdSet(std::vector<IdRange>{{0, 99}}));
+    SearchParams filtered = params_of(SearchMode::matrix);
+    filtered.filter = {std::make_shared<const IdSet>(std::vector<IdRange>{{150, 300}}), true, FilterPlan::scan};
+    index.search(scene.query_view(), filtered);
+    CHECK(device_bytes() < all);  // Without removed rows, and without the filter when the search is done.
   }
   CHECK(device_bytes() == before);
 }
@@ -219,16 +227,23 @@ TEST_CASE("the host waits for a device as often as is reported, which is not oft
     const auto ivf = scene.ivf(1, *test_device());
     const auto flat = scene.flat(1, *test_device());
     ivf.search(scene.query_view(), params_of(SearchMode::csr));
+    std::vector<idx_t> ids;
+    for (idx_t id = 1; id < static_cast<idx_t>(scene.n()); id += 2) ids.push_back(id);
+    const auto odd = std::make_shared<const IdSet>(ids);
     for (const Index* index : {static_cast<const Index*>(&ivf), static_cast<const Index*>(&flat)}) {
       for (const SearchMode mode : {SearchMode::matrix, SearchMode::csr}) {
-        const std::uint64_t before = device_counter("ivf_test_device_waits");
-        const auto stats = index->search(scene.query_view(), params_of(mode)).stats;
-        const std::uint64_t waits = device_counter("ivf_test_device_waits") - before;
-        INFO("float64 " << float64 << " flat " << (index == &flat) << " mode " << static_cast<int>(mode)
-                        << " queries widened " << stats.queries_widened);
-        CHECK(waits == stats.host_syncs);
-        CHECK(waits >= 1);
-        if (stats.queries_widened == 0) CHECK(waits <= 4);
+        for (const bool filtered : {false, true}) {
+          SearchParams params = params_of(mode);
+          if (filtered) params.filter = {odd, true, FilterPlan::scan};
+          const std::uint64_t before = device_counter("ivf_test_device_waits");
+          const auto stats = index->search(scene.query_view(), params).stats;
+          const std::uint64_t waits = device_counter("ivf_test_device_waits") - before;
+          INFO("float64 " << float64 << " flat " << (index == &flat) << " mode " << static_cast<int>(mode)
+                          << " filtered " << filtered << " queries widened " << stats.queries_widened);
+          CHECK(waits == stats.host_syncs);
+          CHECK(waits >= 1);
+          if (stats.queries_widened == 0) CHECK(waits <= 4);
+        }
       }
     }
   }
