@@ -43,7 +43,7 @@ TABLES = [
     (r" {2,}", "  "),
     (r"\bauto \(\w+\)", "auto (MODE)"),
     (r"\b\d+ threads?, \w+$", "THREADS, ISA"),
-    (r"  [\d.]+ %  [\d,]+", "  SPREAD  RATE"),
+    (r"  [\d,.]+ %  [\d,.]+", "  SPREAD  RATE"),
 ]
 
 
