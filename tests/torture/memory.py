@@ -82,6 +82,7 @@ def main():
         for index in ("large.ivf", "empty.ivf"):
             measure.run("train", f"gaussian:n=4000,d={DIM}", "-o", index, "--nlist", "64", "--iterations", "2")
         measure.run("add", "large.ivf", "large.fvecs")
+        measure.run("train", f"gaussian:n=4000,d={DIM},seed=8", "-o", "other.ivf", "--nlist", "32", "--iterations", "2")
         commands = {
             "convert to npy": "convert large.fvecs out.npy --force", "convert from h5": "convert large.h5 out.fbin --force",
             "convert to h5": "convert large.fvecs out.h5 --force",
@@ -89,6 +90,9 @@ def main():
             "train compressed": "train large.h5 -o out.ivf --nlist 64 --iterations 2 --force --compress",
             "add": "add empty.ivf large.fvecs", "search": "search large.ivf large.fvecs -k 10 --nprobe 1 -o out.npy --force",
             "search of few": "search large.ivf small.fvecs -k 10 --nprobe 64 -o out.npy --force",
+            "compact": "compact large.ivf -o out.ivf --force", "compact sorted": "compact large.ivf -o out.ivf --sort --force",
+            "compact compressed": "compact large.ivf -o out.ivf --compress --force",
+            "merge": "merge out.ivf other.ivf large.ivf --ids shift --force", "split": "split large.ivf --shards 3 --out out --force",
             "truth": "truth --base large.fvecs --queries small.fvecs -k 10 -o out.npy --force",
         }
         code = 0
