@@ -135,8 +135,11 @@ File::File(const std::string& path, bool update) : output_(seekable(path)) {
     const Hdf5Guard guard;
     helper_ = std::make_unique<HelperProcess>(
         path, HelperProcess::Limits::for_file(path),
-        [path, sink = std::make_shared<std::unique_ptr<Hdf5Sink>>()](HelperProcess&, std::string_view m) {
-          if (!*sink) hdf5_after_fork();
+        [path, sink = std::make_shared<std::unique_ptr<Hdf5Sink>>()](HelperProcess& self, std::string_view m) {
+          if (!*sink) {
+            hdf5_after_fork();
+            self.close_all_but(-1);
+          }
           return answer(*sink, path, m);
         });
   }

@@ -84,7 +84,8 @@ TEST_CASE("hdf5 refusals: a file that crashes the library is one error") {
     CHECK_FALSE(metric.has_value());
     WARN("HDF5 " << hdf5_version() << " reads it");
   } catch (const Error& error) {
-    CHECK(error.kind() == ErrorKind::corrupt);
+    // What it read instead may be the name of a metric that there is not.
+    CHECK((error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::misuse));
   }
 }
 
