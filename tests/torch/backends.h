@@ -40,6 +40,9 @@ struct Tested {
 /// what --device dml is here), and a GPU if there is one. In a build without LibTorch: the native one.
 std::vector<Tested> tested_backends();
 
+/// The portable backends may be one unit of the last place off.
+Tolerance tolerance_of(const Tested& tested);
+
 /// Calls `check` with each backend, prepared for its scope.
 template <class Check>
 void for_each_backend(Check check) {

@@ -16,9 +16,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// The portable backends may be one unit of the last place off.
-Tolerance tolerance_of(const Tested& tested) { return {tested.torch() ? 1u : 0u, 0, 0}; }
-
 /// A filter that must be looked at in the scan.
 Filter scanned(const std::set<idx_t>& ids, bool forbid) {
   return {std::make_shared<const IdSet>(id_set(ids)), forbid, FilterPlan::scan};

@@ -19,9 +19,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// The portable backends may be one unit of the last place off.
-Tolerance tolerance_of(const Tested& tested) { return {tested.torch() ? 1u : 0u, 0, 0}; }
-
 void report(const Tested& tested, const Tolerance& tolerance) {
   INFO(tested.name << ": " << tolerance.off << " of " << tolerance.compared << " values are not equal to the bit");
   CHECK(tolerance.off * 10000 <= tolerance.compared);
