@@ -54,21 +54,25 @@ std::vector<std::byte> compress_frame(const RawBytes& raw, std::size_t index, in
 
 }  // namespace
 
-AlignedBuffer::AlignedBuffer(std::uint64_t size, const std::string& what) : size_(size) {
+AlignedBuffer::AlignedBuffer(std::uint64_t size, const std::string& what, const std::string& beside) : size_(size) {
   const std::uint64_t capacity = align_up(size + kTailPadding);
-  data_ = static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity));
-  if (data_ == nullptr) {
+  if (!beside.empty()) {
+    file_ = ScratchBytes(capacity, 0, beside);
+    return;
+  }
+  held_ = static_cast<std::byte*>(std::aligned_alloc(kAlignment, capacity));
+  if (held_ == nullptr) {
     throw Error(ErrorKind::failed, fmt::format("not enough memory: {} bytes for {}; an uncompressed index would be "
                                                "memory-mapped instead",
                                                capacity, what));
   }
-  std::memset(data_ + size, 0, capacity - size);
+  std::memset(held_ + size, 0, capacity - size);
 }
 
 AlignedBuffer::AlignedBuffer(AlignedBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : held_(std::exchange(other.held_, nullptr)), file_(std::move(other.file_)), size_(std::exchange(other.size_, 0)) {}
 
-AlignedBuffer::~AlignedBuffer() { std::free(data_); }
+AlignedBuffer::~AlignedBuffer() { std::free(held_); }
 
 void check_frame_sizes(const DirectoryEntry& entry, const std::string& path) {
   if (!std::has_single_bit(entry.frame_bytes) || entry.frame_bytes < kMinFrameBytes ||
@@ -89,7 +93,7 @@ void check_frame_sizes(const DirectoryEntry& entry, const std::string& path) {
 }
 
 AlignedBuffer decode_frames(const DirectoryEntry& entry, std::span<const std::byte> stored, unsigned threads,
-                            const std::string& path) {
+                            const std::string& path, const std::string& beside) {
   const std::size_t frames = frame_count(entry.raw_bytes, entry.frame_bytes);
   const std::size_t frames_end = stored.size() - frames * kTableEntry;
   const auto raw_size = [&](std::size_t i) -> std::size_t {
@@ -123,7 +127,7 @@ AlignedBuffer decode_frames(const DirectoryEntry& entry, std::span<const std::by
                   fmt::format("{}", begins[frames]));
   }
 
-  AlignedBuffer raw(entry.raw_bytes, describe(entry));
+  AlignedBuffer raw(entry.raw_bytes, describe(entry), beside);
   parallel_tasks(threads, frames, [&](std::size_t i) {
     const std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
     if (!context) throw std::bad_alloc();

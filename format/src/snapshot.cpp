@@ -61,8 +61,10 @@ Parameters parameters_of(const FileHeader& header) {
 
 class MappedSnapshot final : public Snapshot {
  public:
-  MappedSnapshot(const std::string& path, unsigned threads)
+  /// `beside` as in open_beside(); empty: memory.
+  MappedSnapshot(const std::string& path, unsigned threads, const std::string& beside)
       : path_(path),
+        beside_(beside),
         fd_(open_for_reading(path)),
         state_(read_file_state(fd_.get(), path)),
         map_(fd_.get(), state_.superblock.committed_end, path),
@@ -138,7 +140,7 @@ class MappedSnapshot final : public Snapshot {
       check_checksum(entry, threads);
     }
     if (!entry.compressed()) return stored(entry);
-    decoded_.push_back(decode_frames(entry, stored(entry), threads, path_));
+    decoded_.push_back(decode_frames(entry, stored(entry), threads, path_, beside_));
     return decoded_.back().bytes();
   }
 
@@ -236,6 +238,7 @@ class MappedSnapshot final : public Snapshot {
   }
 
   std::string path_;
+  std::string beside_;
   UniqueFd fd_;
   FileState state_;
   Mapping map_;
@@ -251,7 +254,12 @@ class MappedSnapshot final : public Snapshot {
 }  // namespace
 
 std::shared_ptr<const Snapshot> Snapshot::open(const std::string& path, unsigned threads) {
-  return std::make_shared<const MappedSnapshot>(path, threads);
+  return std::make_shared<const MappedSnapshot>(path, threads, "");
+}
+
+std::shared_ptr<const Snapshot> Snapshot::open_beside(const std::string& path, unsigned threads,
+                                                      const std::string& beside) {
+  return std::make_shared<const MappedSnapshot>(path, threads, beside);
 }
 
 }  // namespace ivf::format

@@ -91,7 +91,8 @@ def main():
             "add": "add empty.ivf large.fvecs", "search": "search large.ivf large.fvecs -k 10 --nprobe 1 -o out.npy --force",
             "search of few": "search large.ivf small.fvecs -k 10 --nprobe 64 -o out.npy --force",
             "compact": "compact large.ivf -o out.ivf --force", "compact sorted": "compact large.ivf -o out.ivf --sort --force",
-            "compact compressed": "compact large.ivf -o out.ivf --compress --force",
+            "compact compressed": "compact large.ivf -o packed.ivf --compress --force",
+            "compact of zstd": "compact packed.ivf -o out.ivf --no-compress --force",
             "merge": "merge out.ivf other.ivf large.ivf --ids shift --force", "split": "split large.ivf --shards 3 --out out --force",
             "truth": "truth --base large.fvecs --queries small.fvecs -k 10 -o out.npy --force",
         }

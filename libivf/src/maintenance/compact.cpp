@@ -31,7 +31,7 @@ std::uint64_t sorted_next_id(const detail::MergedRows& rows) {
 RewriteReport compact_index(const std::string& path, const std::string& out, const CompactOptions& options) {
   const auto resources = detail::Resources::of(options);
   auto lock = detail::lock_output(out, options);
-  const detail::SourceIndex source(path, resources.threads);
+  const detail::SourceIndex source(path, out, resources.threads);
   const format::Parameters& parameters = source.parameters();
   const format::Snapshot& snapshot = *source.snapshot;
   RewriteReport report;

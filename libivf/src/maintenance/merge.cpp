@@ -41,7 +41,7 @@ class Merge {
         lock_(detail::lock_output(out, options)) {
     if (paths.empty()) throw Error(ErrorKind::misuse, "expected at least one index to merge, found none");
     for (const std::string& path : paths) {
-      sources_.emplace_back(path, resources_.threads);
+      sources_.emplace_back(path, out, resources_.threads);
       require_alike(sources_.front(), sources_.back());
       report_.segments += sources_.back().snapshot->segments().size();
       report_.dropped += sources_.back().snapshot->removed();

@@ -10,7 +10,8 @@
 
 namespace ivf::detail {
 
-/// What the ids of each index are raised by, and then the next id of all of them. Throws Error(misuse) for ids that cannot be.
+/// What the ids of each index are raised by, and then the next id of all of them. Throws Error(misuse) for ids that
+/// cannot be.
 std::vector<idx_t> shifted_ids(std::span<const SourceIndex> sources);
 
 /// Throws Error(misuse) when two indexes hold a row of the same id. Takes 16 bytes a row when their ranges of ids

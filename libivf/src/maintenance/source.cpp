@@ -5,8 +5,8 @@
 
 namespace ivf::detail {
 
-SourceIndex::SourceIndex(const std::string& file, unsigned threads)
-    : path(file), snapshot(format::Snapshot::open(file, threads)) {
+SourceIndex::SourceIndex(const std::string& file, const std::string& out, unsigned threads)
+    : path(file), snapshot(format::Snapshot::open_beside(file, threads, out)) {
   check_stored_parameters(path, parameters());
   snapshot->verify_checksums(threads);
 }

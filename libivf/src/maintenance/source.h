@@ -13,8 +13,9 @@
 namespace ivf::detail {
 
 struct SourceIndex {
-  /// Opens a file and checks every byte of it: damage must not get a new, matching checksum.
-  SourceIndex(const std::string& path, unsigned threads);
+  /// Opens a file and checks every byte of it: damage must not get a new, matching checksum. What is compressed is
+  /// decoded into a file beside `out`.
+  SourceIndex(const std::string& path, const std::string& out, unsigned threads);
 
   const format::Parameters& parameters() const { return snapshot->parameters(); }
   bool flat() const { return parameters().kind == format::IndexKind::flat; }

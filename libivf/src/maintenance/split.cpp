@@ -65,7 +65,7 @@ std::vector<RewriteReport> split_index(const std::string& path, std::span<const 
   const auto resources = detail::Resources::of(options);
   std::vector<std::unique_ptr<format::WriteLock>> locks;
   for (const std::string& out : outs) locks.push_back(detail::lock_output(out, options));
-  const detail::SourceIndex source(path, resources.threads);
+  const detail::SourceIndex source(path, outs.front(), resources.threads);
   const format::Parameters& parameters = source.parameters();
   const format::Snapshot& snapshot = *source.snapshot;
   const auto centroids = source.centroids();

@@ -92,6 +92,9 @@ class Snapshot {
   /// compressed sections. Throws Error(corrupt) naming file, offset, expected and found; Error(failed) when the file
   /// cannot be opened.
   static std::shared_ptr<const Snapshot> open(const std::string& path, unsigned threads = 1);
+  /// The same in bounded memory: what is compressed is decoded into a file without a name in the directory of `beside`.
+  static std::shared_ptr<const Snapshot> open_beside(const std::string& path, unsigned threads,
+                                                     const std::string& beside);
   virtual ~Snapshot() = default;
 
   virtual const Parameters& parameters() const = 0;

@@ -1,4 +1,4 @@
-#include "maintenance/scratch.h"
+#include "ivf/format/scratch.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,7 +13,7 @@
 
 #include "ivf/error.hpp"
 
-namespace ivf::detail {
+namespace ivf::format {
 namespace {
 
 [[noreturn]] void fail(std::uint64_t size, const std::string& where, int error) {
@@ -84,4 +84,4 @@ ScratchBytes::~ScratchBytes() {
   if (data_ != nullptr) ::munmap(data_, size_);
 }
 
-}  // namespace ivf::detail
+}  // namespace ivf::format
