@@ -9,6 +9,7 @@ std::unique_ptr<Command> make_compact();
 std::unique_ptr<Command> make_merge();
 std::unique_ptr<Command> make_split();
 std::unique_ptr<Command> make_search();
+std::unique_ptr<Command> make_merge_results();
 std::unique_ptr<Command> make_info();
 std::unique_ptr<Command> make_verify();
 std::unique_ptr<Command> make_reconstruct();
@@ -37,6 +38,7 @@ std::span<const CommandEntry> command_table() {
       {"merge", "Index", "Make one index of several", make_merge},
       {"split", "Index", "Make several indexes of one", make_split},
       {"search", "Index", "Find the nearest rows of each query", make_search},
+      {"merge-results", "Index", "Merge what several shards found", make_merge_results},
       {"info", "Index", "Show what an index holds", make_info},
       {"verify", "Index", "Check that an index file is sound", make_verify},
       {"reconstruct", "Index", "Get stored vectors back by their ids", make_reconstruct},
