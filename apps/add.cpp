@@ -109,7 +109,7 @@ class Add final : public Command {
 
   int run(Context& context) override {
     const Stopwatch watch;
-    if (parse_destination(data_).pipe() && parse_destination(ids_).pipe())
+    if (parse_destination(data_).pipe() && (parse_destination(ids_).pipe() || is_standard_input(ids_)))
       misuse("rows and ids cannot both come from one pipe");
     RowSource source(data_, datasets::Role::base, range_, RowSource::Use::store);
     std::optional<IdSource> ids;
@@ -137,8 +137,9 @@ class Add final : public Command {
       if (rows_before_commit() > 0) continue;
       appender.commit();
       committed = source.rows_read();
-      context.console.interruption_leaves(fmt::format("the first {} are in the index: go on with --start {}",
-                                                      counted(committed, "row"), range_.start + committed));
+      context.console.interruption_leaves(fmt::format(
+          "the first {} are in the index: go on with --start {}{}", counted(committed, "row"), range_.start + committed,
+          ids ? fmt::format(" and without the first {}", counted(committed, "id")) : ""));
     }
     if (ids) ids->require_end(source.name());
     if (source.rows_read() > committed) appender.commit();

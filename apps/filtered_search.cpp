@@ -77,6 +77,12 @@ RangeResult filtered_search(const std::vector<FilteredQueries>& groups, MatrixVi
         }
         parts.push_back(std::move(found));
       });
+  if (groups.size() == 1 && groups.front().queries.empty()) {
+    const auto stats = all.stats;
+    all = std::move(parts.front());
+    all.stats = stats;
+    return all;
+  }
   all.lims.push_back(0);
   for (const Place& place : places) {
     const RangeResult& part = parts[place.part];

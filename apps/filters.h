@@ -3,6 +3,7 @@
 /// Filters of a search: one for all queries, or one for each.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,14 +14,14 @@ namespace ivf::cli {
 
 /// --filter, --filter-not and --filter-plan.
 struct FilterOptions {
-  std::string allowed, forbidden;
+  std::optional<std::string> allowed, forbidden;
   FilterPlan plan = FilterPlan::automatic;
 
   void define(OptionSet& options);
-  bool any() const noexcept { return !allowed.empty() || !forbidden.empty(); }
+  bool any() const noexcept { return allowed || forbidden; }
   /// What was given, as one text.
-  const std::string& spec() const noexcept { return allowed.empty() ? forbidden : allowed; }
-  bool forbids() const noexcept { return !forbidden.empty(); }
+  std::string spec() const { return allowed.value_or(forbidden.value_or("")); }
+  bool forbids() const noexcept { return forbidden.has_value(); }
 };
 
 /// Queries of a batch that have the same filter.
@@ -33,14 +34,15 @@ struct FilteredQueries {
 class FilterSource {
  public:
   virtual ~FilterSource() = default;
-  /// One filter for all queries; the same object whenever it is called.
+  /// Whether each query has a filter of its own. Otherwise next() gives the same one whenever it is called.
   virtual bool per_query() const noexcept = 0;
-  /// The filters of the next `nq` queries. Throws Error(misuse) when the file ends before, Error(corrupt) for what is
-  /// not a filter.
-  virtual std::vector<FilteredQueries> next(std::size_t nq) = 0;
+  /// The filters of the next queries, at most `nq`, and at least one; `taken` is how many. Throws Error(misuse) when
+  /// the file ends before, Error(corrupt) for what is not a filter.
+  virtual std::vector<FilteredQueries> next(std::size_t nq, std::size_t& taken) = 0;
 };
 
-/// `first`: queries that are passed over (--start). Null when no filter was asked for.
-std::unique_ptr<FilterSource> open_filters(const FilterOptions& options, std::uint64_t first);
+/// `first`: queries that are passed over (--start). `memory`: bytes for filters that are held at a time. Null when no
+/// filter was asked for.
+std::unique_ptr<FilterSource> open_filters(const FilterOptions& options, std::uint64_t first, std::uint64_t memory);
 
 }  // namespace ivf::cli

@@ -192,13 +192,20 @@ void read_ids(const std::string& spec, const Visitor& visit, std::string_view op
 
 std::optional<IdRange> parse_id_range(std::string_view text) { return parse_item(trimmed(text)); }
 
-IdSet read_id_set(const std::string& spec, std::string_view option) {
+bool is_standard_input(const std::string& spec) { return !spec.empty() && file_of(spec) == "-"; }
+
+IdSet read_id_set(const std::string& spec, std::uint64_t memory, std::string_view option) {
+  // While they grow, ranges take twice their room.
+  const std::uint64_t most = memory / (2 * sizeof(IdRange));
   std::vector<IdRange> ranges;
   const auto add = [&](idx_t first, idx_t last) {
     // Most lists are in order: what goes on where the last one ended takes no room.
     if (!ranges.empty() && ranges.back().last < first && first - 1 == ranges.back().last) {
       ranges.back().last = last;
     } else {
+      if (ranges.size() == most) {
+        misuse("{}: names more than {} ids and ranges apart from each other; raise --max-memory", option, most);
+      }
       ranges.push_back({first, last});
     }
   };

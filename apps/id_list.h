@@ -25,8 +25,11 @@ namespace ivf::cli {
 void read_ids(const std::string& spec, const std::function<void(idx_t first, idx_t last)>& visit,
               std::string_view option = "--ids");
 
-/// The same as a set.
-IdSet read_id_set(const std::string& spec, std::string_view option = "--ids");
+/// The same as a set. More than `memory` bytes of it are refused.
+IdSet read_id_set(const std::string& spec, std::uint64_t memory, std::string_view option = "--ids");
+
+/// Whether the ids come from standard input.
+bool is_standard_input(const std::string& spec);
 
 /// Whether read_ids() reads the spec as a matrix of integers.
 bool names_id_matrix(const std::string& spec);

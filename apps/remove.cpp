@@ -35,7 +35,7 @@ class Remove final : public Command {
 
   int run(Context& context) override {
     const Stopwatch watch;
-    const IdSet ids = read_id_set(ids_);
+    const IdSet ids = read_id_set(ids_, context.options.memory() / 2);
     FileAppender appender(index_, context.options.run(context.console.callback()));
     throw_if_interrupted();
     const std::uint64_t removed = appender.remove(ids);

@@ -7,6 +7,7 @@
 #include "command.h"
 #include "device_options.h"
 #include "filtered_search.h"
+#include "id_list.h"
 #include "ivf/index.hpp"
 #include "message.h"
 #include "quality.h"
@@ -97,7 +98,7 @@ class Search final : public Command {
       truth.emplace(truth_, k(), range_.start);
       if (source.known_rows()) truth->require_rows(*source.known_rows(), source.name());
     }
-    filters_ = open_filters(filter_, range_.start);
+    filters_ = open_filters(filter_, range_.start, context.options.memory() / 8);
     const auto sink = open_sink();
     look_up(context, *index, source, truth, sink.get());
     throw_if_interrupted();
@@ -123,7 +124,7 @@ class Search final : public Command {
     if (min_recall_ && truth_.empty() && !verify_) misuse("--min-recall needs --truth or --verify to know the recall");
     if (parse_destination(queries_).pipe() && parse_destination(truth_).pipe())
       misuse("queries and truth cannot both come from one pipe");
-    if (parse_destination(queries_).pipe() && filter_.spec() == "-")
+    if (parse_destination(queries_).pipe() && is_standard_input(filter_.spec()))
       misuse("queries and a filter cannot both come from one pipe");
   }
 
@@ -160,10 +161,16 @@ class Search final : public Command {
     while (source.next(batch, next_batch(context, source))) {
       const std::uint64_t first = source.rows_read() - source.batch_rows();
       const SearchParams search = params(context, batch_progress(context.console, first, source));
-      if (radius_) {
-        search_radius(index, source.view(batch), first, search, sink);
-      } else {
-        search_k(index, source.view(batch), first, search, truth, sink);
+      const MatrixView queries = source.view(batch);
+      for (std::size_t done = 0, taken = queries.rows; done < queries.rows; done += taken) {
+        std::vector<FilteredQueries> filters(1);
+        if (filters_ != nullptr) filters = filters_->next(queries.rows - done, taken);
+        const MatrixView some = queries.slice(done, taken);
+        if (radius_) {
+          search_radius(index, some, filters, first + done, search, sink);
+        } else {
+          search_k(index, some, filters, first + done, search, truth, sink);
+        }
       }
       nq_ += source.batch_rows();
     }
@@ -196,9 +203,8 @@ class Search final : public Command {
     };
   }
 
-  void search_k(const Index& index, MatrixView queries, std::uint64_t first, const SearchParams& search,
-                std::optional<TruthSource>& truth, ResultSink* sink) {
-    const auto filters = filters_ == nullptr ? std::vector<FilteredQueries>(1) : filters_->next(queries.rows);
+  void search_k(const Index& index, MatrixView queries, const std::vector<FilteredQueries>& filters,
+                std::uint64_t first, const SearchParams& search, std::optional<TruthSource>& truth, ResultSink* sink) {
     const Stopwatch watch;
     const SearchFunction<SearchResult> in_all = [&](MatrixView some, const SearchParams& how) {
       return index.search_exact(some, how);
@@ -211,15 +217,17 @@ class Search final : public Command {
     bench::accumulate(stats_, found.stats);
     if (truth) recall_->add(found.ids, found.k, truth->next(queries.rows), truth->width(), queries.rows);
     if (verification_) {
+      // By another way than that of narrow filters, which is what may be wrong.
+      auto scanned = filters;
+      for (FilteredQueries& group : scanned) group.filter.plan = FilterPlan::scan;
       FilterUse unused;
-      verification_->add(first, found, filtered_search(filters, queries, search, in_all, unused), all_lists());
+      verification_->add(first, found, filtered_search(scanned, queries, search, in_all, unused), all_lists());
     }
     if (sink) sink->write(shown({first, queries.rows, found.k, {}, found.distances, found.ids}));
   }
 
-  void search_radius(const Index& index, MatrixView queries, std::uint64_t first, const SearchParams& search,
-                     ResultSink* sink) {
-    const auto filters = filters_ == nullptr ? std::vector<FilteredQueries>(1) : filters_->next(queries.rows);
+  void search_radius(const Index& index, MatrixView queries, const std::vector<FilteredQueries>& filters,
+                     std::uint64_t first, const SearchParams& search, ResultSink* sink) {
     const Stopwatch watch;
     const SearchFunction<RangeResult> in_radius = [&](MatrixView some, const SearchParams& how) {
       return index.range_search(some, static_cast<float>(*radius_), how);

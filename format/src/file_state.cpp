@@ -140,10 +140,11 @@ void check_superblock(const Superblock& superblock, std::uint64_t file_bytes, co
                                   superblock.required_features));
   }
   const bool removals = superblock.required_features != 0;
-  if (removals ? superblock.removed > superblock.rows || superblock.next_id > kMaxNextId
+  if (removals ? superblock.removed > superblock.rows || superblock.next_id < superblock.rows ||
+                     superblock.next_id > kMaxNextId
                : (superblock.removed | superblock.next_id) != 0) {
     throw_corrupt(path, where,
-                  removals ? "at most as many removed rows as rows, and a next id of at most 2^63 - 1"
+                  removals ? "at most as many removed rows as rows, and a next id from their number to 2^63 - 1"
                            : "no removed rows and no next id without the feature",
                   fmt::format("{} removed of {}, next id {}", superblock.removed, superblock.rows, superblock.next_id));
   }

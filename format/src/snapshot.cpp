@@ -212,7 +212,12 @@ class MappedSnapshot final : public Snapshot {
   void check_removed() const {
     std::uint64_t removed = 0;
     for (const SegmentView& segment : segments_) {
-      removed += count_rows(segment.removed);
+      const std::uint64_t count = count_rows(segment.removed);
+      if (!segment.removed.empty() && count == 0) {
+        throw_corrupt(path_, fmt::format("section removed_rows of segment {}", &segment - segments_.data()),
+                      "a removed row, or no such section", "none");
+      }
+      removed += count;
       if (!segment.removed.empty() && segment.rows % 64 != 0 && segment.removed.back() >> (segment.rows % 64) != 0) {
         throw_corrupt(path_, fmt::format("section removed_rows of segment {}", &segment - segments_.data()),
                       fmt::format("zero bits past row {}", segment.rows - 1), "others");

@@ -184,7 +184,8 @@ class FileWriter final : public Writer {
 
   void set_next_id(std::uint64_t next_id) override {
     check_usable();
-    require(next_id <= kMaxNextId, fmt::format("next id: expected at most 2^63 - 1, found {}", next_id));
+    require(next_id >= rows() && next_id <= kMaxNextId,
+            fmt::format("next id: expected the number of rows, {}, to 2^63 - 1, found {}", rows(), next_id));
     pending_ |= next_id != next_id_;
     next_id_ = next_id;
   }

@@ -163,7 +163,8 @@ class FileAppender {
   void append(MatrixView rows);
   void append(MatrixView rows, std::span<const idx_t> ids);
   /// From now on, a commit removes the rows that were committed before under the ids of those it adds. It throws
-  /// Error(misuse) when an id was appended twice since the last commit. Takes 8 bytes an appended row.
+  /// Error(misuse) when an id was appended twice since the last commit. Takes 8 bytes an appended row,
+  /// and up to 24 while it commits.
   void replace_ids();
   /// Removes the rows that were committed before with these ids, as a part of the next commit. Returns how many.
   std::uint64_t remove(const IdSet& ids);

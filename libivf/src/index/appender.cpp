@@ -46,6 +46,7 @@ class FileAppender::Impl {
   void append(MatrixView rows, detail::IncomingIds ids) {
     check_usable();
     detail::check_matrix(rows, dim_, "rows", resources_.threads);
+    detail::check_numbering(writer_->next_id() + pending_rows(), rows.rows);
     if (ids.numbered) {
       ids.first_id = static_cast<idx_t>(writer_->next_id() + pending_rows());
     } else {
@@ -72,19 +73,22 @@ class FileAppender::Impl {
 
   std::uint64_t remove(const IdSet& ids) {
     check_usable();
-    const std::uint64_t before = removed_rows_;
     const auto& segments = committed_segments();
-    removed_.resize(segments.size());
+    auto sets = removed_;  // So that what throws has no effect.
+    sets.resize(segments.size());
+    std::uint64_t count = 0;
     for (std::size_t s = 0; s < segments.size(); ++s) {
       format::SegmentView segment = segments[s];
-      if (!removed_[s].empty()) segment.removed = removed_[s];
+      if (!sets[s].empty()) segment.removed = sets[s];
       auto bits = detail::hidden_rows(segment, ids, true, resources_.threads);
       const std::uint64_t more = format::count_rows(bits) - format::count_rows(segment.removed);
       if (more == 0) continue;
-      removed_[s] = std::move(bits);
-      removed_rows_ += more;
+      sets[s] = std::move(bits);
+      count += more;
     }
-    return removed_rows_ - before;
+    removed_ = std::move(sets);
+    removed_rows_ += count;
+    return count;
   }
 
   void commit() {

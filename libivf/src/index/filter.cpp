@@ -24,7 +24,8 @@ bool scans_directly(const SearchParams& params, const AllowedRows& allowed, std:
   if (params.filter.plan != FilterPlan::automatic) return params.filter.plan == FilterPlan::direct;
   // Copying a row costs about as much as scanning it a few times.
   constexpr double copies = 4;
-  if (nlist == 1) return static_cast<double>(allowed.count) * copies <= static_cast<double>(rows);
+  if (nlist == 1 && params.max_codes == 0)
+    return static_cast<double>(allowed.count) * copies <= static_cast<double>(rows);
   double scanned = static_cast<double>(rows) * static_cast<double>(std::min<std::uint64_t>(params.nprobe, nlist)) /
                    static_cast<double>(nlist);
   if (params.max_codes != 0) scanned = std::min(scanned, static_cast<double>(params.max_codes));

@@ -27,8 +27,8 @@ struct AllowedRows {
 
 /// Whether the allowed rows are scanned by themselves instead of the probed lists. Automatically, when they are no more
 /// than a query scans otherwise: then it costs no more, and finds the exact neighbours. `nlist` is 1 for a search that
-/// scans everything, whose result is the same either way. The rule knows neither queries nor resources, so that results
-/// do not depend on how queries are batched.
+/// scans everything, whose result is the same either way when there is no max_codes. The rule knows neither queries nor
+/// resources, so that results do not depend on how queries are batched.
 bool scans_directly(const SearchParams& params, const AllowedRows& allowed, std::uint64_t rows, std::uint64_t nlist);
 
 /// Copies of the allowed rows as corpora of one list that fit the memory cap, one after the other.

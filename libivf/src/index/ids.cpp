@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 
 #include "ivf/error.hpp"
+#include "ivf/format/row_bits.hpp"
 
 namespace ivf {
 namespace {
@@ -25,9 +25,15 @@ IdSet::IdSet(std::span<const idx_t> ids) {
   finish();
 }
 
+IdSet IdSet::of_bits(std::vector<std::uint64_t> bits) {
+  IdSet set;
+  set.bits_ = std::move(bits);
+  set.last_ = static_cast<idx_t>(set.bits_.size() * 64) - 1;
+  set.size_ = format::count_rows(set.bits_);
+  return set;
+}
+
 void IdSet::finish() {
-  static std::atomic<std::uint64_t> last_identity{0};
-  identity_ = ++last_identity;
   for (const IdRange& range : ranges_) {
     if (range.first <= range.last) continue;
     throw Error(ErrorKind::misuse,
@@ -46,30 +52,28 @@ void IdSet::finish() {
     }
   }
   ranges_.resize(kept);
-  ranges_.shrink_to_fit();
+  if (ranges_.empty()) return;
   constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
   for (const IdRange& range : ranges_) {
     const std::uint64_t more = distance(range.first, range.last);
     size_ = more >= most - size_ ? most : size_ + more + 1;
   }
-  if (ranges_.empty()) return;
+  first_ = ranges_.front().first;
+  last_ = ranges_.back().last;
   // As bits where they are no larger than the ranges: one load a question instead of a search.
-  const std::uint64_t words = distance(ranges_.front().first, ranges_.back().last) / 64 + 1;
+  const std::uint64_t words = distance(first_, last_) / 64 + 1;
   if (words > ranges_.size() * (sizeof(IdRange) / sizeof(std::uint64_t))) return;
   bits_.resize(words);
   for (const IdRange& range : ranges_) {
-    const std::uint64_t end = distance(ranges_.front().first, range.last);
-    for (std::uint64_t bit = distance(ranges_.front().first, range.first); bit <= end; ++bit)
-      bits_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+    const std::uint64_t end = distance(first_, range.last);
+    for (std::uint64_t bit = distance(first_, range.first); bit <= end; ++bit) format::insert_row(bits_, bit);
   }
+  ranges_ = {};
 }
 
 bool IdSet::contains(idx_t id) const noexcept {
-  if (ranges_.empty() || id < ranges_.front().first || id > ranges_.back().last) return false;
-  if (!bits_.empty()) {
-    const std::uint64_t bit = distance(ranges_.front().first, id);
-    return (bits_[bit / 64] >> (bit % 64) & 1) != 0;
-  }
+  if (id < first_ || id > last_) return false;
+  if (!bits_.empty()) return format::has_row(bits_, distance(first_, id));
   const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), id,
                                       [](idx_t value, const IdRange& range) { return value < range.first; });
   return id <= (after - 1)->last;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "backends/registry.h"
@@ -67,6 +68,15 @@ void check_ids(std::span<const idx_t> ids, std::size_t rows) {
         ErrorKind::misuse,
         fmt::format("expected ids other than -1, found -1 for row {}; -1 marks missing results", bad - ids.begin()));
   }
+}
+
+void check_numbering(std::uint64_t next_id, std::uint64_t rows) {
+  constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<idx_t>::max());
+  if (rows <= most && next_id <= most - rows) return;
+  throw Error(ErrorKind::misuse,
+              fmt::format("expected room for {} more rows in the numbering, found that the next number is {}; start a "
+                          "new index",
+                          rows, next_id));
 }
 
 double imbalance_of(std::span<const std::uint64_t> list_sizes) noexcept {
@@ -151,6 +161,7 @@ TrainReport IndexImpl::train(MatrixView rows, const TrainParams& params) {
       MatrixView(result.centroids.data(), parameters_.nlist, parameters_.dim),
       detail::is_inner_product(parameters_.metric));
   std::string metadata = describe_training(result.report, params);
+  use_segments({});  // Removed rows lie in lists of other centroids.
   centroids_ = std::move(centroids);
   residency_->centroids.reset();
   parameters_.metadata = std::move(metadata);
@@ -166,7 +177,9 @@ void IndexImpl::set_centroids(MatrixView values) {
                 fmt::format("expected {} centroids (nlist), found {}", parameters_.nlist, values.rows));
   }
   std::string metadata = R"({"centroids":"given"})";
-  centroids_ = std::make_unique<const detail::CentroidSet>(values, detail::is_inner_product(parameters_.metric));
+  auto centroids = std::make_unique<const detail::CentroidSet>(values, detail::is_inner_product(parameters_.metric));
+  use_segments({});
+  centroids_ = std::move(centroids);
   residency_->centroids.reset();
   parameters_.metadata = std::move(metadata);
   parameters_.seed = 0;
@@ -188,6 +201,7 @@ void IndexImpl::add(MatrixView rows, const detail::IncomingIds& ids, const RunOp
   const auto resources = detail::Resources::of(options);
   detail::check_matrix(rows, parameters_.dim, "rows", resources.threads);
   if (!ids.numbered) detail::check_ids(ids.given, rows.rows);
+  detail::check_numbering(next_id_, rows.rows);
   // Everything is built before anything is changed, so that an exception has no effect.
   std::vector<std::shared_ptr<const detail::OwnedSegment>> built;
   for (std::size_t first = 0; first < rows.rows; first += detail::max_segment_rows) {

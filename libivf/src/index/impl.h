@@ -92,7 +92,7 @@ class IndexImpl {
   /// The last filter's rows; forgotten when the rows change.
   struct FilterCache {
     std::mutex mutex;
-    std::uint64_t identity = 0;
+    std::shared_ptr<const IdSet> ids;
     bool forbid = false;
     std::shared_ptr<const detail::AllowedRows> rows;
   };
@@ -109,6 +109,8 @@ namespace detail {
 void check_stored_parameters(const std::string& path, const format::Parameters& parameters);
 /// Throws Error(misuse) when an id is -1 or when their number is not that of the rows.
 void check_ids(std::span<const idx_t> ids, std::size_t rows);
+/// Throws Error(misuse) unless as many rows can be numbered.
+void check_numbering(std::uint64_t next_id, std::uint64_t rows);
 /// Whether vectors are compared by inner product.
 inline bool is_inner_product(Metric metric) noexcept { return metric != Metric::l2; }
 /// nlist * sum(size^2) / sum(size)^2; 1 without rows.

@@ -150,8 +150,9 @@ SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, b
   std::shared_ptr<const detail::AllowedRows> allowed;
   if (params.filter.ids != nullptr) {
     allowed = allowed_rows(params.filter, Resources::of(params).threads);
-    const bool whole = exact || flat();
-    if (detail::scans_directly(params, *allowed, rows(), whole ? 1 : parameters_.nlist)) {
+    SearchParams scanned = params;
+    if (exact) scanned.max_codes = 0;
+    if (detail::scans_directly(scanned, *allowed, rows(), exact ? 1 : parameters_.nlist)) {
       return search_allowed(*allowed, queries, params);
     }
     corpus.hidden = allowed->hidden_views();
@@ -170,9 +171,9 @@ SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, b
 std::shared_ptr<const detail::AllowedRows> IndexImpl::allowed_rows(const Filter& filter, unsigned threads) const {
   const std::lock_guard lock(filter_cache_->mutex);
   FilterCache& cache = *filter_cache_;
-  if (cache.rows == nullptr || cache.identity != filter.ids->identity() || cache.forbid != filter.forbid) {
+  if (cache.rows == nullptr || cache.ids != filter.ids || cache.forbid != filter.forbid) {
     cache.rows = std::make_shared<const detail::AllowedRows>(segments(), filter, threads);
-    cache.identity = filter.ids->identity();
+    cache.ids = filter.ids;
     cache.forbid = filter.forbid;
   }
   return cache.rows;

@@ -224,7 +224,12 @@ std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a,
     return to;
   };
   parallel_for(threads, nlist, 16, [&](std::size_t begin, std::size_t end, unsigned) {
-    for (std::size_t l = begin; l < end; ++l) copy(b, l, copy(a, l, merged->offsets[l]));
+    for (std::size_t l = begin; l < end; ++l) {
+      copy(b, l, copy(a, l, merged->offsets[l]));
+      if (present[l] != 0) continue;
+      merged->residuals[l] = 0;
+      if (!merged->radii.empty()) merged->radii[l] = 0;
+    }
   });
   return merged;
 }
