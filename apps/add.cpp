@@ -167,16 +167,18 @@ class Add final : public Command {
  private:
   /// Returns whether it was worth it and was done. The rows are in the index whatever happens here.
   bool compact(Context& context) const {
-    CompactPolicy policy;
-    policy.share = *auto_compact_;
-    if (!compaction_due(index_, policy)) return false;
     context.console.interruption_leaves("all rows were added, and the index was not compacted");
-    CompactOptions options;
-    static_cast<RunOptions&>(options) = context.options.run(context.console.callback());
     try {
+      CompactPolicy policy;
+      policy.share = *auto_compact_;
+      if (!compaction_due(index_, policy)) return false;
+      CompactOptions options;
+      static_cast<RunOptions&>(options) = context.options.run(context.console.callback());
       compact_index(index_, index_, options);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::failed) throw;
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const std::exception& error) {
+      // The command has done what matters: one that is run again would add the rows twice.
       context.console.warn(fmt::format("the rows were added, but the index was not compacted: {}", error.what()));
       return false;
     }

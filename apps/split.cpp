@@ -1,6 +1,9 @@
 // ivf split: makes several indexes of one.
 
+#include <filesystem>
+
 #include "command.h"
+#include "ivf/format/container.hpp"
 #include "ivf/maintenance.hpp"
 #include "message.h"
 #include "rewrite.h"
@@ -47,7 +50,13 @@ class Split final : public Command {
     for (std::uint64_t i = 0; i < shards_; ++i) {
       outs.push_back(fmt::format("{}-{}.ivf", prefix_, i));
       check_index_destination(outs.back(), force_);
+      std::error_code ignored;
+      if (std::filesystem::equivalent(index_, outs.back(), ignored))
+        misuse("{}: is the index that is split; name another PREFIX", outs.back());
     }
+    // Until the shards are in place, nobody commits to a file that one of them replaces.
+    std::vector<std::unique_ptr<format::WriteLock>> locks;
+    for (const std::string& out : outs) locks.push_back(format::WriteLock::take(out));
     StagedFiles staged;
     for (const std::string& out : outs) temporary.push_back(staged.stage(out));
     const Stopwatch watch;

@@ -62,7 +62,7 @@ enum class MergeIds {
 /// How a merged index gets new centroids.
 struct Retraining {
   std::size_t nlist = 1;
-  std::uint64_t sample = 0;  ///< Rows to learn from, drawn at random; all when they are fewer.
+  std::uint64_t sample = 0;  ///< Rows to learn from, drawn at random; all when they are fewer. At least nlist.
   std::uint64_t seed = TrainParams().seed;
   unsigned iterations = TrainParams().iterations;
   KMeansInit init = TrainParams().init;
