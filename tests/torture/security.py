@@ -19,7 +19,8 @@ OUTPUTS = {
     "search, vectors": ("search a.ivf base.fvecs -o {out} --out-distances d.fvecs --force", "ivecs"),
     "truth": ("truth --base base.fvecs --queries base.fvecs -o {out} --force", "npy"),
     "export": ("export a.ivf --faiss {out} --force", "faiss"), "import": ("import --faiss a.faiss {out} --force", "ivf"),
-    "reconstruct": ("reconstruct a.ivf --ids 0-9 -o {out} --force", "npy"),
+    "reconstruct": ("reconstruct a.ivf --ids 0-9 -o {out} --force", "npy"), "merge": ("merge {out} a.ivf --force", "ivf"),
+    "compact": ("compact a.ivf -o {out} --force", "ivf"),
 }
 
 

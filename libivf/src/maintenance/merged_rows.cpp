@@ -33,7 +33,9 @@ MergedRows::MergedRows(std::vector<RowPart> parts, std::size_t dim, std::size_t 
 
 template <class Run>
 void MergedRows::for_unsorted_runs(std::uint64_t begin, std::uint64_t end, const Run& run) const {
-  for (std::size_t list = begin < end ? last_at_most(offsets_, begin) : 0; begin < end; ++list) {
+  if (begin == end) return;
+  std::size_t list = last_at_most(offsets_, begin);
+  while (begin < end) {
     std::uint64_t skip = begin - offsets_[list];
     for (std::size_t p = 0; p < parts_.size() && begin < end; ++p) {
       const format::SegmentView& view = parts_[p].view;
@@ -51,6 +53,7 @@ void MergedRows::for_unsorted_runs(std::uint64_t begin, std::uint64_t end, const
         begin += to - from;
       });
     }
+    ++list;
   }
 }
 
