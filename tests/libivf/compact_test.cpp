@@ -246,6 +246,30 @@ TEST_CASE("compact: damage is found, not written anew") {
   CHECK(read_file(path) == damaged);
 }
 
+TEST_CASE("compact: values that are not finite are refused, though every checksum is right") {
+  TemporaryDirectory directory;
+  const std::string path = directory.file("a.ivf");
+  format::Parameters parameters;
+  parameters.kind = format::IndexKind::flat;
+  parameters.dim = 2;
+  parameters.metadata = "{}";
+  const std::uint64_t offsets[] = {0, 1};
+  const idx_t ids[] = {4};
+  const std::uint16_t hi[] = {0x3f80, 0x7fc0};  // 1 and NaN
+  const float norms[] = {1};
+  format::SegmentView segment;
+  segment.rows = 1;
+  segment.offsets = offsets;
+  segment.ids = ids;
+  segment.planes = {hi, {}, norms};
+  const auto writer = format::Writer::create(path, parameters, {}, {}, false);
+  writer->write_segment(segment);
+  writer->commit();
+  const std::string out = directory.file("b.ivf");
+  CHECK(error_of([&] { compact_index(path, out); }).find("corrupt: " + path + ": expected finite values") == 0);
+  CHECK(names_in(directory) == std::vector<std::string>{"a.ivf"});
+}
+
 TEST_CASE("compact: an index without rows stays one") {
   TemporaryDirectory directory;
   const std::string path = directory.file("a.ivf");
