@@ -20,6 +20,7 @@ SEARCHES = {
     "all lists": ("-k", "12", "--nprobe", NLIST),
     "capped": ("-k", "12", "--nprobe", "5", "--max-codes", "77"),
     "exact": ("-k", "12", "--exact"),
+    "filtered": ("-k", "12", "--nprobe", "5", "--filter-not", "0-700"),
 }
 RADIUS = {"l2": "20", "cosine": "0.4"}
 SMALL_SWEEP = ["--nb", "3000", "--dim", "16", "--nlist", "20", "--topk", "5", "--train-n", "0", "--repeat", "2", "-q"]

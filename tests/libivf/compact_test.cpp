@@ -313,3 +313,22 @@ TEST_CASE("compacting is due by its policy") {
   CHECK(!compaction_due(path, {0.3, 9}));
   CHECK(compaction_due(path, {0.3, 9, 10}));
 }
+
+TEST_CASE("compacting is due when older sets of removed rows fill the file") {
+  TemporaryDirectory directory;
+  const std::string path = directory.file("a.ivf");
+  // A set of 200,000 rows takes 25 KB, and a row 20 bytes.
+  IndexFlat index(1, Metric::l2);
+  index.add(MatrixView(std::vector<float>(200000).data(), 200000, 1));
+  index.save(path);
+  int removals = 0;
+  while (!compaction_due(path)) {
+    FileAppender appender(path);
+    appender.remove(IdSet(std::vector<IdRange>{{removals, removals}}));
+    appender.commit();
+    REQUIRE(++removals < 200);
+  }
+  CHECK(removals > 30);
+  compact_index(path, path);
+  CHECK(!compaction_due(path));
+}

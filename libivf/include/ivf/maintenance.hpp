@@ -45,7 +45,7 @@ RewriteReport compact_index(const std::string& path, const std::string& out, con
 /// When compacting is worth its cost. A file is written anew when there is at least `share` of it to win, so that an
 /// index that grows and is compacted again and again writes each row 1 / share times, about.
 struct CompactPolicy {
-  double share = 0.2;            ///< More than this part of the rows is removed, or
+  double share = 0.2;            ///< More than this part of the rows is removed, or of the file's bytes unused, or
   std::uint64_t segments = 64;   ///< there are more segments, and at least `share` of the rows are outside the
                                  ///< largest of them, or
   std::uint64_t at_most = 1024;  ///< there are more segments than this.

@@ -52,6 +52,19 @@ RewriteReport compact_index(const std::string& path, const std::string& out, con
   return report;
 }
 
+namespace {
+
+/// Bytes of the file that nothing uses any more: sets of removed rows that others took the place of, old directories.
+std::uint64_t unused_bytes(const format::Snapshot& snapshot) {
+  // What every file has, and what a section has besides its bytes at most: padding, and a line of the directory.
+  constexpr std::uint64_t head_bytes = 12288, section_bytes = 192;
+  std::uint64_t used = head_bytes;
+  for (const format::SectionInfo& section : snapshot.sections()) used += section.stored_bytes + section_bytes;
+  return snapshot.committed_bytes() - std::min(used, snapshot.committed_bytes());
+}
+
+}  // namespace
+
 bool compaction_due(const std::string& path, const CompactPolicy& policy) {
   const auto snapshot = format::Snapshot::open(path);
   const auto& segments = snapshot->segments();
@@ -60,6 +73,13 @@ bool compaction_due(const std::string& path, const CompactPolicy& policy) {
   };
   if (segments.empty()) return false;
   if (segments.size() > policy.at_most || share(snapshot->removed()) > policy.share) return true;
+  // Of small files that is nothing to speak of.
+  constexpr std::uint64_t least_unused = std::uint64_t{1} << 20;
+  const std::uint64_t unused = unused_bytes(*snapshot);
+  if (unused > least_unused &&
+      static_cast<double>(unused) > policy.share * static_cast<double>(snapshot->committed_bytes())) {
+    return true;
+  }
   std::uint64_t largest = 0;
   for (const format::SegmentView& segment : segments) largest = std::max(largest, segment.rows);
   return segments.size() > policy.segments && share(snapshot->rows() - largest) >= policy.share;
