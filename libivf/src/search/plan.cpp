@@ -4,14 +4,10 @@
 #include <utility>
 
 namespace ivf::detail {
-namespace {
 
-/// The list of a query's probe, or -1.
 std::int64_t probed_list(const Probes& probes, std::size_t query, std::size_t rank) noexcept {
   return probes.lists == nullptr ? static_cast<std::int64_t>(rank) : probes.lists[query * probes.nprobe + rank];
 }
-
-}  // namespace
 
 double average_group(std::size_t nq, std::size_t nprobe, std::size_t nlist) noexcept {
   return nlist == 0 ? 0.0 : static_cast<double>(nq) * static_cast<double>(nprobe) / static_cast<double>(nlist);

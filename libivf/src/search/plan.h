@@ -18,6 +18,9 @@ double average_group(std::size_t nq, std::size_t nprobe, std::size_t nlist) noex
 
 SearchMode choose_mode(SearchMode asked, double avg_group) noexcept;
 
+/// The list of a query's probe, or -1.
+std::int64_t probed_list(const Probes& probes, std::size_t query, std::size_t rank) noexcept;
+
 /// Queries grouped by the list that they probe: members of list l are members[offsets[l] .. offsets[l+1]).
 struct Groups {
   struct Member {

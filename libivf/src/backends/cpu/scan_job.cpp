@@ -53,7 +53,17 @@ ScanJob::ScanJob(const Kernels& kernels, WorkspacePool& workspaces, const ScanRe
       for (std::size_t l = 0; l < corpus_.nlist; ++l) list_radius_[l] = std::max(list_radius_[l], segment.radii[l]);
     }
   }
-  if (request_.max_codes != 0) row_limits_ = limit_rows(last);
+  if (request_.max_codes == 0) return;
+  row_limits_ = limit_rows(last);
+  // No row of a list behind its last limit is looked at: nothing is planned for them.
+  std::vector<std::uint64_t> rows(corpus_.nlist);
+  for (std::size_t i = 0; i < row_limits_.size(); ++i) {
+    const std::int64_t list = probed_list(request_.probes, first_ + i / ranks(), i % ranks());
+    if (list < 0) continue;
+    std::uint64_t& most = rows[static_cast<std::size_t>(list)];
+    most = std::max(most, row_limits_[i]);
+  }
+  list_rows_ = std::move(rows);
 }
 
 std::vector<std::uint64_t> ScanJob::limit_rows(std::size_t last) const {
@@ -64,10 +74,7 @@ std::vector<std::uint64_t> ScanJob::limit_rows(std::size_t last) const {
   const auto present = present_rows(corpus_.segments, corpus_.nlist);
   auto limits = cut_by_max_codes(request_.probes, present, first_, last, request_.max_codes);
   for (std::size_t i = 0; i < limits.size(); ++i) {
-    const std::size_t rank = i % ranks();
-    const std::int64_t list = request_.probes.lists == nullptr
-                                  ? static_cast<std::int64_t>(rank)
-                                  : request_.probes.lists[(first_ + i / ranks()) * ranks() + rank];
+    const std::int64_t list = probed_list(request_.probes, first_ + i / ranks(), i % ranks());
     if (list < 0) continue;
     const auto l = static_cast<std::size_t>(list);
     limits[i] = limits[i] == present[l] ? list_rows_[l] : rows_until(corpus_.segments, l, limits[i]);
@@ -129,8 +136,7 @@ void ScanJob::run_matrix(SearchStats& stats) {
   std::uint64_t rows = 0;
   for (std::size_t rank = 0; rank < ranks(); ++rank) {
     for (std::size_t q = 0; q < pool_.size(); ++q) {
-      const std::int64_t list = request_.probes.lists == nullptr ? static_cast<std::int64_t>(rank)
-                                                                 : request_.probes.lists[(first_ + q) * ranks() + rank];
+      const std::int64_t list = probed_list(request_.probes, first_ + q, rank);
       if (list < 0) continue;
       groups.members.push_back({static_cast<std::uint32_t>(q), static_cast<std::uint32_t>(rank)});
       lists.push_back(static_cast<std::uint32_t>(list));
