@@ -156,7 +156,8 @@ TEST_CASE("rows: lists that lie behind 2^40 rows are searched as those of a smal
         const auto expected = pair.small->search(view, params), found = pair.large->search(view, params);
         CHECK(found.ids == expected.ids);
         CHECK(found.distances == expected.distances);
-        CHECK(found.stats.rows_scanned == expected.stats.rows_scanned);
+        // With several threads, which lists are pruned depends on who comes first.
+        if (threads == 1) CHECK(found.stats.rows_scanned == expected.stats.rows_scanned);
         CHECK(std::count(expected.ids.begin(), expected.ids.end(), -1) == 0);
       }
       const auto expected = pair.small->range_search(view, 900, params_of(1, 2, mode, threads));
