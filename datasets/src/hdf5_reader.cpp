@@ -56,7 +56,7 @@ class Hdf5Reader final : public StoredReader {
                      HelperProcess& self, std::string_view request) mutable -> std::string {
       if (!source) {
         hdf5_after_fork();
-        self.close_all_but(-1);
+        self.close_all_but(descriptor_in(path));
         confine_to_file(path, O_RDONLY | O_NONBLOCK);
         source = std::make_shared<Hdf5Source>(path, std::string(request));
         const Hdf5Source::Shape& shape = source->shape();
@@ -99,7 +99,7 @@ std::string root_attribute(const std::string& path, const std::string& name) {
   HelperProcess helper(path, HelperProcess::Limits::for_file(path),
                        [&path](HelperProcess& self, std::string_view attribute) {
                          hdf5_after_fork();
-                         self.close_all_but(-1);
+                         self.close_all_but(descriptor_in(path));
                          confine_to_file(path, O_RDONLY | O_NONBLOCK);
                          const Hdf5Guard inside;
                          const Hdf5Id file = hdf5_open_file(path);

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -264,6 +265,17 @@ void HelperProcess::allow_memory(std::uint64_t bytes) noexcept {
   if (::getrlimit(RLIMIT_DATA, &data) != 0 || data.rlim_cur == RLIM_INFINITY) return;
   data.rlim_cur = std::min<rlim_t>(data.rlim_max, data.rlim_cur + bytes);
   ::setrlimit(RLIMIT_DATA, &data);
+}
+
+int descriptor_in(const std::string& path) noexcept {
+  for (const std::string_view folder : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (path.compare(0, folder.size(), folder) != 0) continue;
+    int fd = -1;
+    const char* end = path.data() + path.size();
+    const auto [stop, error] = std::from_chars(path.data() + folder.size(), end, fd);
+    if (error == std::errc() && stop == end) return fd;
+  }
+  return -1;
 }
 
 void HelperProcess::close_all_but(int kept) const noexcept {

@@ -14,6 +14,9 @@
 
 namespace ivf::datasets {
 
+/// The descriptor that a name like /dev/fd/3 or /proc/self/fd/3 stands for; -1 for every other name.
+int descriptor_in(const std::string& path) noexcept;
+
 /// A child process that answers requests. Whatever happens to it (a crash, endless work, memory that grows without
 /// bounds), the caller gets an Error and goes on.
 ///

@@ -262,7 +262,7 @@ void IndexImpl::use_segments(std::vector<Held> held) {
   held_ = std::move(held);
   corpus_ = std::move(corpus);
   residency_->rows.reset();
-  filter_cache_ = std::make_unique<FilterCache>();
+  filter_cache_->rows.reset();
 }
 
 void IndexImpl::to(const Placement& placement) {
