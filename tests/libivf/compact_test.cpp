@@ -234,7 +234,8 @@ TEST_CASE("compact: damage is found, not written anew") {
   const std::string path = directory.file("a.ivf");
   const Scene scene = large_scene(Metric::l2, 400, 8, 4, 3, 6);
   History::write(scene, false, path, random);
-  for (const auto& section : open(path)->sections()) {
+  const auto sections = open(path)->sections();
+  for (const auto& section : sections) {
     if (section.name != "hi" || section.segment != 0) continue;
     std::string bytes = read_file(path);
     bytes[section.offset + 5] = static_cast<char>(bytes[section.offset + 5] ^ 1);
