@@ -241,7 +241,7 @@ TEST_CASE("kernels: rows of every level equal the scalar level's to the last bit
 
 TEST_CASE("kernels: scans keep what must be kept, at every width of a tile and number of rows") {
   // A sanitizer finds at every other width what it would at all.
-  constexpr std::size_t step = kSanitized ? 11 : 3;
+  constexpr std::size_t step = support::kSanitized ? 11 : 3;
   for (const auto& level : cpu::levels()) {
     shapes::Random random(32);
     for (const std::size_t d : {1, 2, 3, 8, 31, 32, 33, 64, 95, 128}) {
