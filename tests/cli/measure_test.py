@@ -10,17 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-import unittest
 
 from schema import problems
-from support import SANITIZED, IvfTest, main
+from support import IvfTest, main
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 SAMPLE = pathlib.Path(__file__).resolve().parents[2] / "datasets" / "sample" / "mnist-sample.h5"
 SMALL_INDEX = ["--nb", "3000", "--dim", "16", "--nlist", "20", "--topk", "5", "--train-n", "0", "-q"]
 SMALL = [*SMALL_INDEX, "--nprobe", "4"]
-# Between timed runs the program looks how fast the machine is, which takes a second under a sanitizer.
-RUNS = 1 if SANITIZED else 5
+RUNS = 5
 
 
 class Measure(IvfTest):
@@ -31,8 +29,6 @@ class Measure(IvfTest):
 
     def records(self, *arguments, **options):
         """The records that a command prints into a pipe, each held against the schema."""
-        if SANITIZED and "--repeat" not in arguments:
-            arguments = (*arguments, "--repeat", RUNS)
         records = [json.loads(line) for line in self.ivf(*arguments, **options).splitlines()]
         for record in records:
             self.assertEqual(problems(record, self.schema("record.schema.json")), [])
@@ -53,7 +49,7 @@ class Measure(IvfTest):
         self.assertGreaterEqual(record["profile"]["rows_per_query"], record["profile"]["survivors_per_query"])
 
     def test_defaults_are_those_of_torch_ivf(self):
-        nb = 4096 if SANITIZED else 65536
+        nb = 65536
         record, = self.records("bench", "--nb", nb, "--repeat", "1", "--warmup", "0", "-q")
         expected = {"dim": 128, "nb": nb, "train_n": 2048, "nq": 128, "nlist": 1024, "nprobe": 16, "max_codes": 0, "topk": 10,
                     "metric": "l2", "device": "cpu", "search_mode": "matrix", "dtype": "float32", "seed": 1234}
@@ -176,7 +172,6 @@ class Measure(IvfTest):
                               cwd=self.path, env={**os.environ, **env}, capture_output=True, timeout=120, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
 
-    @unittest.skipIf(SANITIZED, "times say nothing there")
     def test_twice_the_same_is_no_change(self):
         # A machine that changes its speed between two runs, and hides that from the probe, may spoil one attempt.
         for _ in range(3):
@@ -190,7 +185,6 @@ class Measure(IvfTest):
         self.assertEqual(code, 0, stdout + stderr)
         self.assertNotIn(b"slower by", stdout)
 
-    @unittest.skipIf(SANITIZED, "times say nothing there")
     def test_a_slow_down_is_a_regression(self):
         self.measured("base.jsonl")
         self.measured("new.jsonl", slowdown=5)
