@@ -8,7 +8,7 @@ import subprocess
 import termios
 import time
 
-from support import IvfTest, digest, main, vectors
+from support import SANITIZED, IvfTest, digest, main, vectors
 
 STOPPED = b"ivf: error: stopped by %s; no file was written or changed: the same command can be run again\n"
 ROWS = vectors([[float(i + j) for j in range(8)] for i in range(5000)])
@@ -75,7 +75,9 @@ class Interrupt(IvfTest):
         self.assertEqual((self.path / "base.fvecs").stat().st_size, 2000 * 36)
 
     def test_work_in_the_processor_stops(self):
-        for arguments in (("train", "gaussian:n=60000,d=64", "-o", "b.ivf", "--nlist", "1500", "--iterations", "1000"),
+        # So much that no machine is done within a second, and a sanitizer with a piece of it within thirty.
+        rows, nlist = ("gaussian:n=60000,d=64", "1500") if SANITIZED else ("gaussian:n=400000,d=128", "4000")
+        for arguments in (("train", rows, "-o", "b.ivf", "--nlist", nlist, "--iterations", "1000"),
                           ("demo", "--nb", "300k", "--nlist", "1200"),
                           ("truth", "--base", "gaussian:n=2000000,d=32", "--queries", "gaussian:n=5000,d=32", "-o", "t.npy")):
             with self.subTest(arguments=arguments):
