@@ -41,13 +41,7 @@ class Merge final : public Command {
     settings_.define(options, force_);
     options.group("Training options (with --retrain)");
     options.count("--nlist", nlist_, "N", "Number of lists (centroids)", 1, 1u << 20).shows("as the first index");
-    options.count("--train-n", train_n_, "N", "Rows to learn from, drawn at random", 1)
-        .shows("256 a list up to 262144 in all, at least 40 a list");
-    options.count("--iterations", iterations_, "N", "Rounds of k-means", 1, 1000).shows("10");
-    options
-        .choice<KMeansInit>("--init", init_, "HOW", "First centroids: random or kmeans++",
-                            {{"random", KMeansInit::random}, {"kmeans++", KMeansInit::plus_plus}})
-        .shows("random");
+    options.training(train_n_, iterations_, init_);
     options.count("--seed", seed_, "N", "Seed of every random choice", 0, UINT64_MAX).shows("1234");
     device_.define(options);
   }

@@ -41,13 +41,7 @@ class MergeResults final : public Command {
                         {{"l2", Metric::l2}, {"ip", Metric::ip}, {"cosine", Metric::cosine}})
         .shows("l2");
     options.group("Output options");
-    options
-        .text("-o,--out", out_, "FILE",
-              "Where results go. Ids and distances: .tsv .jsonl .h5 gt:FILE; ids: .ivecs .ibin .npy; to a pipe: tsv:- "
-              "jsonl:- table:- ivecs:- npy:-")
-        .offers({"tsv:-", "jsonl:-", "table:-", "ivecs:-", "npy:-"});
-    options.text("--out-distances", out_distances_, "FILE",
-                 "Where distances go, when ids go elsewhere: .fvecs .fbin .npy");
+    options.results(out_, out_distances_);
     options.force(force_);
   }
 

@@ -92,6 +92,24 @@ void OptionSet::min_recall(std::optional<double>& recall) {
   number("--min-recall", recall, "R", "Exit code 4 when recall@k is below R (0 to 1)", 0, 1);
 }
 
+void OptionSet::results(std::string& out, std::string& out_distances) {
+  text("-o,--out", out, "FILE",
+       "Where results go. Ids and distances: .tsv .jsonl .h5 gt:FILE; ids: .ivecs .ibin .npy; to a pipe: tsv:- "
+       "jsonl:- table:- ivecs:- npy:-")
+      .offers({"tsv:-", "jsonl:-", "table:-", "ivecs:-", "npy:-"});
+  text("--out-distances", out_distances, "FILE", "Where distances go, when ids go elsewhere: .fvecs .fbin .npy");
+}
+
+void OptionSet::training(std::optional<std::uint64_t>& train_n, std::optional<std::uint64_t>& iterations,
+                         std::optional<KMeansInit>& init) {
+  count("--train-n", train_n, "N", "Rows to learn from, drawn at random", 1)
+      .shows("256 a list up to 262144 in all, at least 40 a list");
+  count("--iterations", iterations, "N", "Rounds of k-means", 1, 1000).shows("10");
+  choice<KMeansInit>("--init", init, "HOW", "First centroids: random or kmeans++",
+                     {{"random", KMeansInit::random}, {"kmeans++", KMeansInit::plus_plus}})
+      .shows("random");
+}
+
 void OptionSet::common(CommonOptions& options) {
   group("Common options");
   value("--threads", "N", "Threads to use", [&options](std::string_view option, std::string_view text) {

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "bench/names.h"
-#include "ivf/search.hpp"
+#include "ivf/index.hpp"
 #include "values.h"
 
 namespace CLI {
@@ -125,6 +125,9 @@ class OptionSet {
   void force(bool& force);
   void seed(std::uint64_t& seed);
   void min_recall(std::optional<double>& recall);
+  void results(std::string& out, std::string& out_distances);
+  void training(std::optional<std::uint64_t>& train_n, std::optional<std::uint64_t>& iterations,
+                std::optional<KMeansInit>& init);
   void common(CommonOptions& options);
 
  private:

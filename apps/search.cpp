@@ -62,13 +62,7 @@ class Search final : public Command {
     options.group("Filter options");
     filter_.define(options);
     options.group("Output options");
-    options
-        .text("-o,--out", out_, "FILE",
-              "Where results go. Ids and distances: .tsv .jsonl .h5 gt:FILE; ids: .ivecs .ibin .npy; to a pipe: tsv:- "
-              "jsonl:- table:- ivecs:- npy:-")
-        .offers({"tsv:-", "jsonl:-", "table:-", "ivecs:-", "npy:-"});
-    options.text("--out-distances", out_distances_, "FILE",
-                 "Where distances go, when ids go elsewhere: .fvecs .fbin .npy");
+    options.results(out_, out_distances_);
     options.force(force_);
     options.group("Quality options");
     options.text("--truth", truth_, "FILE", "True neighbours (`neighbors` of an HDF5 file): report recall@k");

@@ -38,13 +38,7 @@ Then: ivf add INDEX DATA
     options.flag("--compress", compress_, "Store rows as zstd frames: a smaller file, more memory when opened");
     options.force(force_);
     options.group("Training options");
-    options.count("--train-n", train_n_, "N", "Rows to learn from, drawn at random", 1)
-        .shows("256 a list up to 262144 in all, at least 40 a list");
-    options.count("--iterations", iterations_, "N", "Rounds of k-means", 1, 1000).shows("10");
-    options
-        .choice<KMeansInit>("--init", init_, "HOW", "First centroids: random or kmeans++",
-                            {{"random", KMeansInit::random}, {"kmeans++", KMeansInit::plus_plus}})
-        .shows("random");
+    options.training(train_n_, iterations_, init_);
     options.seed(seed_);
     options.row_range(range_);
     device_.define(options);

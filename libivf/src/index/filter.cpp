@@ -7,12 +7,6 @@
 #include "parallel.h"
 
 namespace ivf::detail {
-namespace {
-
-constexpr std::size_t plane_tail = 32;  // Elements: scans may read 64 bytes past the end.
-
-}  // namespace
-
 AllowedRows::AllowedRows(std::span<const format::SegmentView> segments, const Filter& filter, unsigned threads) {
   for (const auto& segment : segments) {
     hidden.push_back(hidden_rows(segment, *filter.ids, filter.forbid, threads));
@@ -36,6 +30,11 @@ AllowedBlocks::AllowedBlocks(const Corpus& corpus, const AllowedRows& allowed, c
     : corpus_(corpus), allowed_(allowed), left_(allowed.count) {
   const std::uint64_t row_bytes = corpus.dim * 2 * sizeof(std::uint16_t) + sizeof(idx_t) + sizeof(float);
   block_rows_ = std::clamp<std::uint64_t>(resources.max_memory / 2 / row_bytes, 1, max_segment_rows);
+  for (const auto& segment : corpus.segments) {
+    // A bound of all lists holds for the rows of any.
+    if (segment.residuals.empty()) residual_ = std::max(residual_, 0x1p-8f);
+    for (const float residual : segment.residuals) residual_ = std::max(residual_, residual);
+  }
   view_.dim = corpus.dim;
   view_.inner_product = corpus.inner_product;
 }
@@ -49,13 +48,12 @@ const Corpus* AllowedBlocks::next() {
   block_.dim = corpus_.dim;
   block_.offsets = {0, rows};
   block_.ids = Buffer<idx_t>(rows);
-  block_.hi = Buffer<std::uint16_t>(rows * corpus_.dim + plane_tail);
-  std::fill_n(block_.hi.data() + rows * corpus_.dim, plane_tail, std::uint16_t{0});
+  block_.hi = make_plane(rows * corpus_.dim);
   const bool has_lo =
       std::any_of(corpus_.segments.begin(), corpus_.segments.end(), [](const auto& s) { return !s.planes.lo.empty(); });
-  if (has_lo) block_.lo = Buffer<std::uint16_t>(rows * corpus_.dim + plane_tail);
+  if (has_lo) block_.lo = make_plane(rows * corpus_.dim);
   block_.norms = Buffer<float>(rows);
-  block_.residuals = {0};
+  block_.residuals = {residual_};
   block_.rows = 0;
   while (block_.rows < rows) fill(block_);
   left_ -= rows;
@@ -70,29 +68,12 @@ void AllowedBlocks::fill(OwnedSegment& block) {
   while (row_ < segment.rows && format::has_row(hidden, row_)) ++row_;
   std::uint64_t end = row_;
   while (end < segment.rows && block.rows + (end - row_) < block.offsets[1] && !format::has_row(hidden, end)) ++end;
-  copy(segment, row_, end - row_, block);
+  copy_rows(segment, row_, end - row_, block, block.rows);
+  block.rows += end - row_;
   row_ = end;
   if (row_ < segment.rows) return;
   ++segment_;
   row_ = 0;
-}
-
-void AllowedBlocks::copy(const format::SegmentView& from, std::uint64_t first, std::uint64_t count,
-                         OwnedSegment& block) const {
-  const std::size_t dim = corpus_.dim, to = block.rows;
-  std::copy_n(from.ids.data() + first, count, block.ids.data() + to);
-  std::copy_n(from.planes.norms.data() + first, count, block.norms.data() + to);
-  std::copy_n(from.planes.hi.data() + first * dim, count * dim, block.hi.data() + to * dim);
-  if (!from.planes.lo.empty()) {
-    std::copy_n(from.planes.lo.data() + first * dim, count * dim, block.lo.data() + to * dim);
-  } else if (!block.lo.empty()) {
-    std::fill_n(block.lo.data() + to * dim, count * dim, std::uint16_t{0});
-  }
-  // A bound of all lists of the segment holds for these rows, too.
-  const float residual =
-      from.residuals.empty() ? 0x1p-8f : *std::max_element(from.residuals.begin(), from.residuals.end());
-  block.residuals[0] = std::max(block.residuals[0], residual);
-  block.rows += count;
 }
 
 BestRows::BestRows(std::size_t nq, std::size_t k, bool ascending)

@@ -41,12 +41,12 @@ class AllowedBlocks {
  private:
   /// Appends runs of allowed rows from where the last block ended, until it is full.
   void fill(OwnedSegment& block);
-  void copy(const format::SegmentView& from, std::uint64_t first, std::uint64_t count, OwnedSegment& block) const;
 
   const Corpus& corpus_;
   const AllowedRows& allowed_;
   std::uint64_t block_rows_;
   std::uint64_t left_;
+  float residual_ = 0;  ///< Bounds the relative residual of every row.
   bool started_ = false;
   std::size_t segment_ = 0;
   std::uint64_t row_ = 0;

@@ -15,12 +15,6 @@ constexpr std::size_t plane_tail = 32;  // Elements: the 64 bytes that a scan ma
 constexpr std::size_t block_rows = 512;
 constexpr std::size_t rows_ahead = 8;  // Rows of a list lie anywhere in what was given.
 
-Buffer<std::uint16_t> plane(std::size_t elements) {
-  Buffer<std::uint16_t> result(elements + plane_tail);
-  std::fill_n(result.data() + elements, plane_tail, std::uint16_t{0});
-  return result;
-}
-
 /// `value` rounded up to float32.
 float round_up(double value) noexcept {
   const auto rounded = static_cast<float>(value);
@@ -152,6 +146,25 @@ std::uint64_t segment_bytes(const format::SegmentView& segment) {
          segment.residuals.size_bytes();
 }
 
+Buffer<std::uint16_t> make_plane(std::size_t elements) {
+  Buffer<std::uint16_t> result(elements + plane_tail);
+  std::fill_n(result.data() + elements, plane_tail, std::uint16_t{0});
+  return result;
+}
+
+void copy_rows(const format::SegmentView& from, std::uint64_t first, std::uint64_t count, OwnedSegment& segment,
+               std::uint64_t at) {
+  const std::size_t dim = segment.dim;
+  std::copy_n(from.ids.data() + first, count, segment.ids.data() + at);
+  std::copy_n(from.planes.norms.data() + first, count, segment.norms.data() + at);
+  std::copy_n(from.planes.hi.data() + first * dim, count * dim, segment.hi.data() + at * dim);
+  if (!from.planes.lo.empty()) {
+    std::copy_n(from.planes.lo.data() + first * dim, count * dim, segment.lo.data() + at * dim);
+  } else if (!segment.lo.empty()) {
+    std::fill_n(segment.lo.data() + at * dim, count * dim, std::uint16_t{0});
+  }
+}
+
 std::shared_ptr<const OwnedSegment> build_segment(Backend& backend, const CentroidSet* centroids,
                                                   const IncomingRows& incoming, const IncomingIds& ids,
                                                   const Resources& resources, const Progress& progress) {
@@ -172,8 +185,8 @@ std::shared_ptr<const OwnedSegment> build_segment(Backend& backend, const Centro
     segment->radii.resize(centroids->count());
   }
   segment->ids = Buffer<idx_t>(n);
-  segment->hi = plane(n * segment->dim);
-  segment->lo = plane(n * segment->dim);
+  segment->hi = make_plane(n * segment->dim);
+  segment->lo = make_plane(n * segment->dim);
   segment->norms = Buffer<float>(n);
   segment->residuals.resize(segment->offsets.size() - 1);
 
@@ -197,26 +210,16 @@ std::shared_ptr<const OwnedSegment> merge_segments(const format::SegmentView& a,
   for (std::size_t l = 0; l < nlist; ++l) merged->offsets[l + 1] = merged->offsets[l] + present[l];
   merged->rows = merged->offsets[nlist];
   merged->ids = Buffer<idx_t>(merged->rows);
-  merged->hi = plane(merged->rows * dim);
-  if (!a.planes.lo.empty() || !b.planes.lo.empty()) merged->lo = plane(merged->rows * dim);
+  merged->hi = make_plane(merged->rows * dim);
+  if (!a.planes.lo.empty() || !b.planes.lo.empty()) merged->lo = make_plane(merged->rows * dim);
   merged->norms = Buffer<float>(merged->rows);
   merged->residuals.resize(nlist);
   merged->radii.resize(a.radii.size());
 
-  const auto copy_run = [&](const format::SegmentView& from, std::size_t first, std::size_t count, std::size_t to) {
-    std::copy_n(from.ids.data() + first, count, merged->ids.data() + to);
-    std::copy_n(from.planes.norms.data() + first, count, merged->norms.data() + to);
-    std::copy_n(from.planes.hi.data() + first * dim, count * dim, merged->hi.data() + to * dim);
-    if (!from.planes.lo.empty()) {
-      std::copy_n(from.planes.lo.data() + first * dim, count * dim, merged->lo.data() + to * dim);
-    } else if (!merged->lo.empty()) {
-      std::fill_n(merged->lo.data() + to * dim, count * dim, std::uint16_t{0});
-    }
-  };
   const auto copy = [&](const format::SegmentView& from, std::size_t list, std::size_t to) {
     for_rows_outside(from.removed, from.offsets[list], from.offsets[list + 1],
                      [&](std::uint64_t first, std::uint64_t last) {
-                       copy_run(from, first, last - first, to);
+                       copy_rows(from, first, last - first, *merged, to);
                        to += last - first;
                      });
     merged->residuals[list] = std::max(merged->residuals[list], from.residuals[list]);

@@ -46,6 +46,14 @@ struct IncomingIds {
 /// Most rows that go into one built segment: positions are 32 bits wide while it is sorted.
 constexpr std::size_t max_segment_rows = std::size_t{1} << 31;
 
+/// A plane with room to read past the end, where it is zero.
+Buffer<std::uint16_t> make_plane(std::size_t elements);
+
+/// Copies ids, planes and norms of rows [first, first + count) to row `at` of a segment that has room for them, and a
+/// lo plane when `from` has one.
+void copy_rows(const format::SegmentView& from, std::uint64_t first, std::uint64_t count, OwnedSegment& segment,
+               std::uint64_t at);
+
 /// Assigns rows to lists (all to list 0 without centroids), sorts them by list, those of a list in order of arrival,
 /// and stores them in planes with norms, radii and residual bounds.
 std::shared_ptr<const OwnedSegment> build_segment(Backend& backend, const CentroidSet* centroids,
