@@ -2,10 +2,12 @@
 // of synchronised wall clock), phases from events, survivors, achieved bytes and operations a second.
 //
 //   ivf_gpu_bench nb=262144 d=128 nlist=512 nprobe=32 k=20 nq=1,8,32 [mode=auto|matrix|csr] [tile=] [first=] [growth=]
-//                 [slice=] [repeat=] [check=QUERIES] [variants=1]
+//                 [slice=] [repeat=] [check=QUERIES] [variants=1] [profile=1]
 //
 // variants=1 measures every nq under several tunings. check=N compares N queries with a brute-force canonical scan.
+// profile=1 marks one search of each for a profiler that starts off (ncu --profile-from-start off).
 
+#include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -310,6 +312,12 @@ int main(int argc, char** argv) {
         times.push_back(ms_since(start));
       }
       std::sort(times.begin(), times.end());
+      if (options.number("profile", 0) != 0) {
+        check(cudaProfilerStart());
+        run();
+        check(cudaDeviceSynchronize());
+        check(cudaProfilerStop());
+      }
       Report report;
       search.report = &report;
       run();
