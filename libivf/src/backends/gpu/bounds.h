@@ -27,7 +27,7 @@ namespace ivf::detail::gpu {
 constexpr double largest_norm = 1e18;
 constexpr double smallest_normal = 0x1p-126;
 
-#if defined(__CUDACC__) || defined(IVF_HIP)
+#if defined(IVF_DEVICE_CODE)
 
 /// From ‖q‖² and the squared norm of what the filter rounds off q (0 when it multiplies q itself), each within a
 /// relative 2^-32 of the exact sum.

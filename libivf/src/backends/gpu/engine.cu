@@ -212,11 +212,7 @@ struct Engine::Impl {
   Impl(int which, Allocator& memory) : device(which), allocator(memory) {
     const DeviceInfo info = device_info(device);
     int limit = 0;
-#if defined(IVF_HIP)
-    check_status(hipDeviceGetAttribute(&limit, hipDeviceAttributeMaxSharedMemoryPerBlock, device), "shared memory");
-#else
-    check_status(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
-#endif
+    check_status(shared_memory_limit(limit, device), "shared memory");
     machine.multiprocessors = static_cast<unsigned>(info.multiprocessors);
     // Kernels keep a little in fixed places besides.
     machine.shared_limit = static_cast<std::size_t>(limit) - 1024;

@@ -5,7 +5,7 @@
 namespace ivf::detail::gpu {
 namespace {
 
-extern __shared__ __align__(16) char dynamic_memory[];
+IVF_DYNAMIC_MEMORY(16, dynamic_memory);
 
 // With many queries a warp ends one, if k is at most this.
 constexpr unsigned many_k = 128;
@@ -242,7 +242,7 @@ void launch_limits(const FinishArgs& args, bool many_queries, Stream stream) {
   const auto launch = [&](auto kernel, unsigned warps, unsigned teams) {
     const std::size_t bytes = shared_bytes(args) * teams;
     allow_shared(kernel, bytes);
-    kernel<<<(args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream>>>(args);
+    launch_kernel(kernel, (args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream, args);
     check_launch("limits");
   };
   launch_for(args.k, many_queries, launch, limits<1, teams_of_many, 16>, limits<16, 1, 1>, limits<16, 1, 4>,
@@ -253,7 +253,7 @@ void launch_finish(const FinishArgs& args, bool many_queries, Stream stream) {
   const auto launch = [&](auto kernel, unsigned warps, unsigned teams) {
     const std::size_t bytes = shared_bytes(args) * teams;
     allow_shared(kernel, bytes);
-    kernel<<<(args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream>>>(args);
+    launch_kernel(kernel, (args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream, args);
     check_launch("finish");
     if (warps > 1) return;
     const auto rest = finish_rest<32>;
@@ -261,7 +261,7 @@ void launch_finish(const FinishArgs& args, bool many_queries, Stream stream) {
     of_rest.capacity = rest_capacity;
     const unsigned blocks = args.nq > 128 ? 128 : args.nq;
     allow_shared(rest, shared_bytes(of_rest));
-    rest<<<blocks, 32 * warp_lanes, shared_bytes(of_rest), stream>>>(of_rest);
+    launch_kernel(rest, blocks, 32 * warp_lanes, shared_bytes(of_rest), stream, of_rest);
     check_launch("finish_rest");
   };
   launch_for(args.k, many_queries, launch, finish<1, teams_of_many, 16>, finish<16, 1, 1>, finish<16, 1, 4>,
@@ -272,7 +272,7 @@ void launch_matrix(const MatrixArgs& args, Stream stream) {
   const std::size_t bytes = shared_bytes(args.finish) + padded_dims(args.finish) * sizeof(float);
   const auto launch = [&](auto kernel) {
     allow_shared(kernel, bytes);
-    kernel<<<dim3(args.blocks, args.finish.nq), 512, bytes, stream>>>(args);
+    launch_kernel(kernel, dim3(args.blocks, args.finish.nq), 512, bytes, stream, args);
     check_launch("matrix");
   };
   if (args.finish.k <= 128) {

@@ -7,7 +7,7 @@
 #include "backends/gpu/plan.h"
 #include "backends/gpu/team.h"
 
-#if defined(__CUDACC__) || defined(IVF_HIP)
+#if defined(IVF_DEVICE_CODE)
 
 namespace ivf::detail::gpu {
 

@@ -9,11 +9,11 @@
 
 #include "backends/gpu/views.h"
 
-#if defined(__CUDACC__) || defined(IVF_HIP)
+#if defined(IVF_DEVICE_CODE)
 
 namespace ivf::detail::gpu {
 
-#if defined(IVF_HIP)
+#if defined(IVF_HIP) || defined(IVF_EMULATED)
 
 /// Plain arithmetic: the lane's own rows and queries are read where they lie.
 struct RowOperand {
@@ -50,15 +50,26 @@ __device__ inline void multiply(float (&sum)[4], const RowOperand& a, const Quer
   }
 }
 
+#if defined(IVF_EMULATED)
+inline unsigned shared_address(const void* pointer) { return ::ivf::emulation::shared_address(pointer); }
+inline unsigned& shared_word(unsigned address) { return ::ivf::emulation::shared_word(address); }
+#else
+#define IVF_SHARED __attribute__((address_space(3)))
+__device__ inline unsigned shared_address(const void* pointer) {
+  return static_cast<unsigned>(reinterpret_cast<std::size_t>((const IVF_SHARED void*)pointer));
+}
+__device__ inline IVF_SHARED unsigned& shared_word(unsigned address) {
+  return *reinterpret_cast<IVF_SHARED unsigned*>(address);
+}
+#undef IVF_SHARED
+#endif
+
 /// See below.
 template <unsigned code, unsigned step>
 __device__ inline void store_unless_below(unsigned& address, float v, float threshold) {
   if (v < threshold) return;
-  *reinterpret_cast<__attribute__((address_space(3))) unsigned*>(address) = (__float_as_uint(v) & ~0x3fu) | code;
+  shared_word(address) = (__float_as_uint(v) & ~0x3fu) | code;
   address += step;
-}
-__device__ inline unsigned shared_address(const void* pointer) {
-  return static_cast<unsigned>(reinterpret_cast<std::size_t>((const __attribute__((address_space(3))) void*)pointer));
 }
 
 __device__ inline void copy_16(void* shared, const void* global) {

@@ -84,15 +84,15 @@ __global__ void scatter(PlanArgs a) {
 
 void launch_plan(const PlanArgs& args, Stream stream) {
   constexpr unsigned per_block = threads / warp_lanes;
-  plan<<<(args.nq + per_block - 1) / per_block, threads, 0, stream>>>(args);
+  launch_kernel(plan, (args.nq + per_block - 1) / per_block, threads, 0, stream, args);
   check_launch("plan");
 }
 
 void launch_group(const PlanArgs& args, Stream stream) {
-  offsets<<<args.rounds.count, scan_threads, 0, stream>>>(args);
+  launch_kernel(offsets, args.rounds.count, scan_threads, 0, stream, args);
   check_launch("offsets");
   const std::size_t pairs = static_cast<std::size_t>(args.nq) * args.segments.nprobe;
-  scatter<<<static_cast<unsigned>((pairs + threads - 1) / threads), threads, 0, stream>>>(args);
+  launch_kernel(scatter, static_cast<unsigned>((pairs + threads - 1) / threads), threads, 0, stream, args);
   check_launch("scatter");
 }
 

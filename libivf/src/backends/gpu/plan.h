@@ -4,7 +4,7 @@
 
 #include "backends/gpu/kernels.h"
 
-#if defined(__CUDACC__) || defined(IVF_HIP)
+#if defined(IVF_DEVICE_CODE)
 
 namespace ivf::detail::gpu {
 

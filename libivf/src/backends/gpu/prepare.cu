@@ -84,24 +84,24 @@ __global__ void sums(SumsArgs a) {
 
 void launch_clear_rows(float* halves, std::int64_t* ids, std::uint32_t rows, Stream stream) {
   if (rows == 0) return;
-  clear_rows<<<blocks_for(rows, threads), threads, 0, stream>>>(halves, ids, rows);
+  launch_kernel(clear_rows, blocks_for(rows, threads), threads, 0, stream, halves, ids, rows);
   check_launch("clear_rows");
 }
 
 void launch_upload(const UploadArgs& args, Stream stream) {
   if (args.rows == 0) return;
-  upload<<<blocks_for(args.rows, threads / warp_lanes), threads, 0, stream>>>(args);
+  launch_kernel(upload, blocks_for(args.rows, threads / warp_lanes), threads, 0, stream, args);
   check_launch("upload");
 }
 
 void launch_prepare(const PrepareArgs& args, Stream stream) {
-  prepare<<<blocks_for(args.nq, threads / warp_lanes), threads, 0, stream>>>(args);
+  launch_kernel(prepare, blocks_for(args.nq, threads / warp_lanes), threads, 0, stream, args);
   check_launch("prepare");
 }
 
 void launch_sums(const SumsArgs& args, Stream stream) {
   if (args.count == 0) return;
-  sums<<<blocks_for(args.count * args.d, threads), threads, 0, stream>>>(args);
+  launch_kernel(sums, blocks_for(args.count * args.d, threads), threads, 0, stream, args);
   check_launch("sums");
 }
 

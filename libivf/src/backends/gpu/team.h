@@ -5,7 +5,7 @@
 
 #include "backends/gpu/views.h"
 
-#if defined(__CUDACC__) || defined(IVF_HIP)
+#if defined(IVF_DEVICE_CODE)
 
 namespace ivf::detail::gpu {
 

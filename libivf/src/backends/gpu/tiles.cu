@@ -11,7 +11,7 @@
 namespace ivf::detail::gpu {
 namespace {
 
-extern __shared__ __align__(256) char dynamic_memory[];
+IVF_DYNAMIC_MEMORY(256, dynamic_memory);
 
 constexpr unsigned chunk_steps = 8;  // Of 16 dimensions: what a stage holds of a row.
 constexpr unsigned block_bytes = block_values * 2;
@@ -363,7 +363,7 @@ void launch_shape(const TileArgs& args, Stream stream) {
     int blocks = 0;
     check_status(IVF_GPU(OccupancyMaxActiveBlocksPerMultiprocessor)(&blocks, kernel, S::threads, bytes), "occupancy");
     const unsigned grid = static_cast<unsigned>(blocks < 1 ? 1 : blocks) * args.multiprocessors;
-    kernel<<<grid, S::threads, bytes, stream>>>(args, resident);
+    launch_kernel(kernel, grid, S::threads, bytes, stream, args, resident);
     check_launch("tiles");
   };
   if (args.scores != nullptr) {

@@ -1,17 +1,34 @@
 #pragma once
 /// \file
-/// CUDA and HIP under one set of names. Only the files of this folder that hold device code include it.
+/// CUDA, HIP and the emulator of the tests under one set of names. Only the files of this folder that hold device code
+/// include it.
 
-#if defined(__HIP__) || defined(__HIPCC__)
+#include <cstddef>
+#include <type_traits>
+
+#if defined(IVF_EMULATED)
+#include <emulation/runtime.h>  // tests/gpu/emulation: device code compiled for the CPU. Its names are CUDA's.
+#elif defined(__HIP__) || defined(__HIPCC__)
 #define IVF_HIP 1
 #include <hip/hip_runtime.h>
 #else
 #include <cuda_runtime.h>
 #endif
 
+/// Defined where the compiler takes device code.
+#if defined(IVF_EMULATED) || defined(IVF_HIP) || defined(__CUDACC__)
+#define IVF_DEVICE_CODE 1
+#endif
+
 namespace ivf::detail::gpu {
 
-#if defined(IVF_HIP)
+#if defined(IVF_EMULATED)
+using Stream = emulatedStream_t;
+using Event = emulatedEvent_t;
+using Status = emulatedError_t;
+using DeviceProperties = emulatedDeviceProp;
+#define IVF_GPU(name) emulated##name
+#elif defined(IVF_HIP)
 using Stream = hipStream_t;
 using Event = hipEvent_t;
 using Status = hipError_t;
@@ -25,10 +42,43 @@ using DeviceProperties = cudaDeviceProp;
 #define IVF_GPU(name) cuda##name
 #endif
 
+/// Bytes of shared memory that a block may have at most.
+inline Status shared_memory_limit(int& bytes, int device) {
+#if defined(IVF_HIP)
+  return hipDeviceGetAttribute(&bytes, hipDeviceAttributeMaxSharedMemoryPerBlock, device);
+#else
+  return IVF_GPU(DeviceGetAttribute)(&bytes, IVF_GPU(DevAttrMaxSharedMemoryPerBlockOptin), device);
+#endif
+}
+
 // Lanes that work together in the kernels. On hardware whose wavefronts are wider, two such groups share one.
 constexpr int warp_lanes = 32;
 
-#if defined(__CUDACC__) || defined(IVF_HIP)
+#if defined(IVF_DEVICE_CODE)
+
+/// Declares `name`, the block's memory whose size the launch gives.
+#if defined(IVF_EMULATED)
+#define IVF_DYNAMIC_MEMORY(alignment, name)                          \
+  static_assert((alignment) <= ::ivf::emulation::dynamic_alignment); \
+  static char* const& name = ::ivf::emulation::dynamic_memory
+#else
+#define IVF_DYNAMIC_MEMORY(alignment, name) \
+  extern __shared__ __align__(alignment)    \
+  char name[]
+#endif
+
+/// Puts a kernel on a stream. check_launch() tells whether it was refused.
+template <class... Parameters>
+void launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream stream,
+                   const std::type_identity_t<Parameters>&... arguments) {
+#if defined(IVF_EMULATED)
+  ::ivf::emulation::run(grid, block, shared_bytes, stream, [&] { kernel(arguments...); });
+#else
+  // clang-format off
+  kernel<<<grid, block, shared_bytes, stream>>>(arguments...);
+  // clang-format on
+#endif
+}
 
 #if defined(IVF_HIP)
 template <class T>

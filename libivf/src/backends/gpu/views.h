@@ -18,7 +18,7 @@ constexpr unsigned group_rows = 8;  ///< Rows of a block.
 constexpr unsigned step_dims = 16;  ///< Dimensions of a block: one step of a matrix instruction.
 constexpr unsigned block_values = group_rows * step_dims;
 
-#if defined(__CUDACC__) || defined(IVF_HIP)
+#if defined(IVF_DEVICE_CODE)
 #define IVF_HD __host__ __device__
 #else
 #define IVF_HD
