@@ -7,7 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,7 +54,16 @@ struct Rows {
   bool on_device = false;
 };
 
-/// A corpus in device memory. Lists are contiguous, each begins at a multiple of 8 rows.
+/// Rows of a corpus, counted in the order of the lists (those of list 0 over all segments, then those of list 1, ...),
+/// the removed ones left out.
+struct Part {
+  std::uint64_t first_row = 0;
+  std::uint64_t last_row = std::numeric_limits<std::uint64_t>::max();  ///< Past the last.
+};
+
+/// A corpus in device memory, or a part of one. Lists are contiguous, each begins at a multiple of 8 rows. The lists of
+/// a part keep their numbers, and max_codes still cuts the whole lists: a search over every part, merged by (value,
+/// id), is the search over the whole.
 class DeviceCorpus {
  public:
   struct Impl;
@@ -61,7 +72,8 @@ class DeviceCorpus {
   DeviceCorpus(const DeviceCorpus&) = delete;
   DeviceCorpus& operator=(const DeviceCorpus&) = delete;
   const Impl& impl() const noexcept { return *impl_; }
-  std::uint64_t bytes() const noexcept;
+  std::uint64_t bytes() const noexcept;  ///< Of device memory; for what hide() returned, those that it does not share.
+  std::uint64_t rows() const noexcept;   ///< That are there: in this part, and not removed.
 
  private:
   std::unique_ptr<Impl> impl_;
@@ -73,6 +85,7 @@ struct Tuning {
   unsigned round_growth = 0;    ///< Rows of a round over those before it at most; 0: 16.
   unsigned query_tile = 0;      ///< Queries of a tile: 8, 16, 32, 64, 128, 256; 0: from the average group.
   unsigned slice_rows = 0;      ///< Rows of a work item at most; 0: so that the device is full.
+  unsigned range_rows = 0;      ///< Rows a query that a range search has room for at first; 0: from the workspace.
   std::uint64_t workspace = 0;  ///< Bytes; 0: 2 GiB. Larger requests are done in batches.
 };
 
@@ -111,6 +124,15 @@ struct SearchOptions {
   Report* report = nullptr;
 };
 
+struct RangeOptions {
+  /// Rows whose canonical value is below it (L2), or above it (inner product), are hits.
+  float radius = 0;
+  std::uint64_t max_codes = 0;  ///< 0: no limit.
+  unsigned threads = 1;         ///< Of the host, to sort hits.
+  Tuning tuning;
+  Report* report = nullptr;
+};
+
 /// One device. Calls may be made by one thread at a time.
 class Engine {
  public:
@@ -123,10 +145,18 @@ class Engine {
   static constexpr std::size_t max_k = 2048;
 
   /// Device memory that load() takes for the corpus.
-  static std::uint64_t bytes_needed(const Corpus& corpus);
-  /// Copies a corpus from host memory; returns when it is there. Throws Error(failed) with the numbers, before anything
-  /// is allocated, when it does not fit.
-  std::unique_ptr<DeviceCorpus> load(const Corpus& corpus, StreamHandle stream);
+  static std::uint64_t bytes_needed(const Corpus& corpus, const Part& part = {});
+  /// Copies a corpus, or a part of one, from host memory; returns when it is there. `threads` threads of the host (0:
+  /// all that there are) bring rows to page-locked memory, from which the device takes them. Rows that the segments
+  /// call removed are left out; Corpus::hidden is for hide(). Throws Error(failed) with the numbers, before anything is
+  /// allocated, when it does not fit.
+  std::unique_ptr<DeviceCorpus> load(const Corpus& corpus, StreamHandle stream, const Part& part = {},
+                                     unsigned threads = 0);
+  /// The same rows for searches that must not find those of `hidden`, which has what Corpus::hidden has: a set of each
+  /// segment's rows. They still count for max_codes. The result shares the rows, and may outlive `corpus`. Returns when
+  /// it is there; the sets are not kept.
+  std::unique_ptr<DeviceCorpus> hide(const DeviceCorpus& corpus, std::span<const std::span<const std::uint64_t>> hidden,
+                                     StreamHandle stream);
 
   /// Canonical top-k of each query over its lists.
   void topk(const DeviceCorpus& corpus, const Rows& queries, const ProbeLists& probes, const SearchOptions& options,
@@ -134,6 +164,12 @@ class Engine {
   /// The coarse step and the scan, without a word from the host in between.
   void search(const DeviceCorpus& centroids, const DeviceCorpus& lists, const Rows& queries, std::size_t nprobe,
               const SearchOptions& options, const Results& results, StreamHandle stream);
+  /// All hits of each query in its lists, sorted by (value, id), best first. Waits for the device.
+  RangeHits range(const DeviceCorpus& corpus, const Rows& queries, const ProbeLists& probes,
+                  const RangeOptions& options, StreamHandle stream);
+  /// The same in the `nprobe` lists that a coarse step finds.
+  RangeHits range(const DeviceCorpus& centroids, const DeviceCorpus& lists, const Rows& queries, std::size_t nprobe,
+                  const RangeOptions& options, StreamHandle stream);
   /// Adds rows to fixed-point sums (kmeans/fixed_point.h): sums[lists[i]][j] += bits(rows[i][j] + magic), and counts
   /// them in `sizes`. All in device memory; rows whose list is negative are left out.
   void add_to_sums(const Rows& rows, std::size_t dim, const std::int32_t* lists, double magic, std::uint64_t* sums,
