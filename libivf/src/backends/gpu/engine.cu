@@ -103,7 +103,8 @@ struct Scan {
   float* values = nullptr;
   std::int64_t* ids = nullptr;
   std::int32_t* lists = nullptr;
-  bool planned = false;  ///< The coarse step counts rows and pairs of this scan.
+  bool planned = false;          ///< The coarse step counts rows and pairs of this scan.
+  Counters* counters = nullptr;  ///< Null: nothing is counted.
 
   std::size_t pairs() const noexcept { return schedule.rounds.count * nq * nprobe; }
 
@@ -172,10 +173,11 @@ struct Scan {
     p.items = memory.items;
     p.item_capacity = schedule.item_capacity;
     p.item_counts = memory.item_counts;
+    p.counters = counters;
     return p;
   }
 
-  FinishArgs finish(const float* queries, std::size_t stride, Counters* counters, bool many) const noexcept {
+  FinishArgs finish(const float* queries, std::size_t stride, bool many) const noexcept {
     FinishArgs f{};
     f.corpus = view;
     f.segments = {probes, memory.cums, static_cast<std::uint32_t>(nprobe), whole_rows};
@@ -243,12 +245,12 @@ struct Engine::Impl {
   }
 
   /// Puts one scan on the stream. `next`, when not null, is the scan of the lists that this one finds.
-  void run(Scan& scan, const float* queries, std::size_t stride, const Scan* next, Counters* counters,
-           StreamHandle stream_handle, PhaseClock& clock, bool coarse) {
+  void run(Scan& scan, const float* queries, std::size_t stride, const Scan* next, StreamHandle stream_handle,
+           PhaseClock& clock, bool coarse) {
     const Stream stream = static_cast<Stream>(stream_handle);
     const Schedule& s = scan.schedule;
     const bool many = !s.matrix && scan.nq > machine.multiprocessors * 4ull;
-    FinishArgs finish = scan.finish(queries, stride, counters, many);
+    FinishArgs finish = scan.finish(queries, stride, many);
     if (next != nullptr) {
       finish.plan = true;
       finish.next = next->plan();
@@ -359,7 +361,7 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
   const std::size_t nprobe = centroids != nullptr || probes.lists != nullptr ? probes.nprobe : 0;
   const std::size_t d = corpus.impl().lists.d, stride = queries.stride == 0 ? d : queries.stride;
   if (nq == 0) return;
-  PhaseClock clock(options.report != nullptr, stream);
+  PhaseClock clock(options.report != nullptr && options.timed, stream);
 
   Scan coarse, scan = impl_->describe(corpus, nprobe, k, options.max_codes);
   if (centroids != nullptr) coarse = impl_->describe(*centroids, 0, nprobe, 0);
@@ -413,6 +415,7 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
   }
   const DeviceMemory memory(impl_->allocator, bytes, stream_handle);
   Report sum;
+  sum.mode = scan.schedule.matrix ? SearchMode::matrix : SearchMode::csr;
   for (std::size_t first = 0; first < nq; first += batch) {
     const std::size_t count = std::min(batch, nq - first);
     Arena arena(memory.data());
@@ -445,7 +448,10 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
     scan.values = results.values == nullptr ? nullptr : place(results.values, at.values) + offset;
     scan.ids = results.ids == nullptr ? nullptr : place(results.ids, at.ids) + offset;
     scan.lists = results.lists == nullptr ? nullptr : place(results.lists, at.lists) + offset;
-    if (options.report != nullptr) check_status(IVF_GPU(MemsetAsync)(counters, 0, sizeof(Counters), stream), "memset");
+    if (options.report != nullptr) {
+      check_status(IVF_GPU(MemsetAsync)(counters, 0, sizeof(Counters), stream), "memset");
+      scan.counters = counters;
+    }
     if (!scan.schedule.matrix) {
       launch_prepare(
           {at.queries, at.stride, static_cast<std::uint32_t>(count), scan.view.d, scan.view.steps, scan.memory.rounded,
@@ -455,10 +461,9 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
     }
     if (centroids != nullptr) {
       coarse.lists = found_lists;
-      impl_->run(coarse, at.queries, at.stride, &scan, nullptr, stream_handle, clock, true);
+      impl_->run(coarse, at.queries, at.stride, &scan, stream_handle, clock, true);
     }
-    impl_->run(scan, at.queries, at.stride, nullptr, options.report == nullptr ? nullptr : counters, stream_handle,
-               clock, false);
+    impl_->run(scan, at.queries, at.stride, nullptr, stream_handle, clock, false);
     if (!results.on_device) {
       const auto back = [&](auto* to, const auto* from) {
         if (to != nullptr) copy(to + first * k, from, count * k * sizeof(*to), IVF_GPU(MemcpyDeviceToHost));
@@ -471,6 +476,8 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
       Counters counted{};
       copy(&counted, counters, sizeof(Counters), IVF_GPU(MemcpyDeviceToHost));
       check_status(IVF_GPU(StreamSynchronize)(stream), "search");
+      sum.rows_scanned +=
+          nprobe == 0 ? count * std::min<std::uint64_t>(corpus.impl().rows, scan.max_codes) : counted.scanned;
       sum.rows_refined += counted.refined;
       sum.candidates += counted.candidates;
       sum.queries_overflowed += counted.overflowed;

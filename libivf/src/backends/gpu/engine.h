@@ -95,7 +95,9 @@ struct Report {
     const char* name;
     float ms;
   };
-  std::vector<Phase> phases;             ///< Device time from events, in order, over all batches.
+  std::vector<Phase> phases;  ///< Device time from events, in order, over all batches; see SearchOptions::timed.
+  SearchMode mode = SearchMode::matrix;  ///< What ran.
+  std::uint64_t rows_scanned = 0;        ///< (query, row) pairs that were looked at.
   std::uint64_t rows_refined = 0;        ///< (query, row) pairs re-computed canonically.
   std::uint64_t candidates = 0;          ///< (query, row) pairs that passed a threshold in the scans.
   std::uint64_t queries_overflowed = 0;  ///< Queries whose candidates did not fit, and that were done canonically.
@@ -122,6 +124,7 @@ struct SearchOptions {
   SearchMode mode = SearchMode::automatic;  ///< matrix: per query; csr: per list, on tensor cores.
   Tuning tuning;
   Report* report = nullptr;
+  bool timed = true;  ///< The report has phases; counts alone cost less.
 };
 
 struct RangeOptions {

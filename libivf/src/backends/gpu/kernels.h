@@ -76,6 +76,7 @@ struct PlanArgs {
   Item* items;                 ///< rounds x item_capacity
   std::uint32_t item_capacity;
   std::uint32_t* item_counts;  ///< rounds
+  Counters* counters;          ///< May be null.
 };
 /// Counts rows and pairs of every query.
 void launch_plan(const PlanArgs& args, Stream stream);

@@ -41,7 +41,10 @@ __device__ inline void plan_query(const PlanArgs& a, std::uint32_t q) {
     }
     before += shuffle(sum, warp_lanes - 1);
   }
-  if (lane == 0) cums[nprobe] = min(before, a.max_codes);
+  if (lane != 0) return;
+  const std::uint32_t rows = min(before, a.max_codes);
+  cums[nprobe] = rows;
+  if (a.counters != nullptr) atomicAdd(&a.counters->scanned, static_cast<unsigned long long>(rows));
 }
 
 }  // namespace ivf::detail::gpu
