@@ -51,6 +51,22 @@ inline Status shared_memory_limit(int& bytes, int device) {
 #endif
 }
 
+/// Page-locked memory of the host.
+inline Status allocate_page_locked(void** memory, std::size_t bytes) {
+#if defined(IVF_HIP)
+  return hipHostMalloc(memory, bytes, 0);
+#else
+  return IVF_GPU(MallocHost)(memory, bytes);
+#endif
+}
+inline Status free_page_locked(void* memory) {
+#if defined(IVF_HIP)
+  return hipHostFree(memory);
+#else
+  return IVF_GPU(FreeHost)(memory);
+#endif
+}
+
 // Lanes that work together in the kernels. On hardware whose wavefronts are wider, two such groups share one.
 constexpr int warp_lanes = 32;
 
@@ -72,7 +88,9 @@ template <class... Parameters>
 void launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream stream,
                    const std::type_identity_t<Parameters>&... arguments) {
 #if defined(IVF_EMULATED)
-  ::ivf::emulation::run(grid, block, shared_bytes, stream, [&] { kernel(arguments...); });
+  static_cast<void>(stream);
+  ::ivf::emulation::run(reinterpret_cast<const void*>(kernel), grid, block, shared_bytes,
+                        [&] { kernel(arguments...); });
 #else
   // clang-format off
   kernel<<<grid, block, shared_bytes, stream>>>(arguments...);
