@@ -136,6 +136,9 @@ struct RangeOptions {
   Report* report = nullptr;
 };
 
+/// Queries up to which SearchMode::automatic goes per query, unless their lists are very long.
+constexpr std::uint64_t matrix_queries = 16;
+
 /// One device. Calls may be made by one thread at a time.
 class Engine {
  public:

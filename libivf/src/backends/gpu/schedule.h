@@ -35,7 +35,4 @@ struct Machine {
 
 Schedule schedule(const Work& work, SearchMode mode, const Tuning& tuning, const Machine& machine);
 
-/// Queries up to which `automatic` goes per query.
-constexpr std::uint64_t matrix_queries = 16;
-
 }  // namespace ivf::detail::gpu
