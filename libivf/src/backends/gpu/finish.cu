@@ -77,18 +77,26 @@ __global__ __launch_bounds__(warps* teams* warp_lanes) void limits(FinishArgs a)
   bool overflow;
   const unsigned n = candidate_count(a, q, s, overflow);
   if (overflow) return;  // The query will be done by brute force; its limit stays what it was.
-  const float limit = find_limit<Group, slots>(a, q, n, scratch);
+  const float limit = find_limit<Group, slots>(a, q, s, n, scratch);
   const std::size_t base = static_cast<std::size_t>(q) * a.candidates.capacity;
   if (Group::rank() == 0) scratch.found = 0;
   Group::sync();
   if (a.scores != nullptr) {
-    keep_within<Group>(a, q, s, n, limit, scratch, [&](float lower, float upper, std::uint32_t row) {
+    visit_within<Group>(a, q, s, n, limit, scratch, [&](unsigned i, float upper) {
       const unsigned place = atomicAdd(&scratch.found, 1u);
       if (place >= a.candidates.capacity) return;
-      const bool known = upper == upper;
-      a.candidates.bounds[base + place] = {known ? lower : -INFINITY, known ? upper : INFINITY};
-      a.candidates.rows[base + place] = row;
+      a.candidates.bounds[base + place].y = upper;
+      a.candidates.rows[base + place] = i;
     });
+    Group::sync();
+    // Those beyond the limit by the error of their own list stay: they are few, and dropped later.
+    const unsigned found = min(scratch.found, a.candidates.capacity);
+    for (unsigned at = Group::rank(); at < found; at += Group::threads) {
+      const Candidate c = candidate_of(a, q, s, a.candidates.rows[base + at], a.candidates.bounds[base + at].y);
+      const bool known = c.upper == c.upper;
+      a.candidates.bounds[base + at] = {known ? c.lower : -INFINITY, known ? c.upper : INFINITY};
+      a.candidates.rows[base + at] = c.row;
+    }
   } else {
     // Each step reads a team's worth before it writes at most as many, at or before where they were read.
     for (unsigned first = 0; first < n; first += Group::threads) {
@@ -236,6 +244,11 @@ unsigned finish_capacity(unsigned k, bool many_queries) {
   unsigned capacity = many_queries && k <= many_k ? 128 : 512;
   while (capacity < (k <= many_k ? 4 : 2) * k) capacity *= 2;
   return capacity;
+}
+
+unsigned cacheable_scores(const FinishArgs& args, unsigned multiprocessors, std::size_t shared_limit) {
+  const std::size_t bytes = shared_bytes(args) + args.score_stride * sizeof(float);
+  return args.nq <= multiprocessors && bytes <= shared_limit ? static_cast<unsigned>(args.score_stride) : 0;
 }
 
 void launch_limits(const FinishArgs& args, bool many_queries, Stream stream) {

@@ -19,6 +19,7 @@ struct FinishShared {
   std::uint32_t* rows;  ///< capacity
   std::uint32_t* cums;  ///< nprobe + 1: the first score of each segment
   float* errors;        ///< nprobe: twice E
+  float* scores;        ///< cached_scores: those of the query, when find_limit() has read them
 };
 
 IVF_HD inline unsigned segments_of(const FinishArgs& a) { return a.segments.nprobe == 0 ? 1 : a.segments.nprobe; }
@@ -26,7 +27,7 @@ IVF_HD inline unsigned padded_dims(const FinishArgs& a) { return (a.corpus.d + 7
 
 IVF_HD inline std::size_t shared_bytes(const FinishArgs& a) {
   const std::size_t bytes = a.capacity * 16ull + padded_dims(a) * 8ull + segments_of(a) * 8ull + 4;
-  return (bytes + 15) / 16 * 16;
+  return (bytes + 15) / 16 * 16 + a.cached_scores * sizeof(float);
 }
 
 __device__ inline FinishShared carve(const FinishArgs& a, char* memory) {
@@ -37,6 +38,7 @@ __device__ inline FinishShared carve(const FinishArgs& a, char* memory) {
   s.rows = s.keys + a.capacity;
   s.cums = s.rows + a.capacity;
   s.errors = reinterpret_cast<float*>(s.cums + segments_of(a) + 1);
+  s.scores = reinterpret_cast<float*>(memory + shared_bytes(a)) - a.cached_scores;
   return s;
 }
 
@@ -104,64 +106,72 @@ __device__ inline unsigned segment_with(const std::uint32_t* begins, unsigned co
   return low;
 }
 
-/// The canonical score of a row as ordered bits, by eight lanes; `part` is the lane's number among them. All lanes of
-/// the warp call; those of `active` false get anything.
+/// The canonical score of a row as ordered bits, by four lanes, of which number `pair` keeps the partial sums 2 * pair
+/// and 2 * pair + 1 of the eight. All lanes of the warp call; those of `active` false get anything.
 template <bool inner_product, bool has_lo>
-__device__ unsigned canonical_key(const CorpusView& c, const double* query, std::uint32_t row, unsigned part,
+__device__ unsigned canonical_key(const CorpusView& c, const double* query, std::uint32_t row, unsigned pair,
                                   bool active) {
-  double sum = 0;
+  double even = 0, odd = 0;
   if (active) {
-    const unsigned r = row % group_rows, eights = (c.d + 7) / 8;
-    const std::size_t base = static_cast<std::size_t>(row / group_rows) * c.steps * block_values + r * step_dims + part;
-    const unsigned flip = r >> 2;
+    // Values are read in pairs: a row has 4 of them in each half of a block.
+    constexpr unsigned block_pairs = block_values / 2;
+    const unsigned r = row % group_rows, eights = (c.d + 7) / 8, flip = r >> 2;
+    const std::size_t base =
+        static_cast<std::size_t>(row / group_rows) * c.steps * block_pairs + r * (step_dims / 2) + pair;
+    const auto* hi_plane = reinterpret_cast<const unsigned*>(c.hi) + base;
+    const auto* lo_plane = reinterpret_cast<const unsigned*>(c.lo) + (has_lo ? base : 0);
     // Blocks alternate between the row's two halves.
-    const std::uint16_t* hi[2] = {c.hi + base + (flip << 3), c.hi + base + ((flip ^ 1) << 3)};
-    const std::uint16_t* lo[2] = {has_lo ? c.lo + base + (flip << 3) : nullptr,
-                                  has_lo ? c.lo + base + ((flip ^ 1) << 3) : nullptr};
-    const double* y = query + part;
-    const auto take = [&](unsigned high, unsigned low, double q) {
-      const double value =
-          __uint_as_float((high << 16) + static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(low))));
-      const double t = q - value;
+    const unsigned* hi[2] = {hi_plane + (flip << 2), hi_plane + ((flip ^ 1) << 2)};
+    const unsigned* lo[2] = {lo_plane + (flip << 2), lo_plane + ((flip ^ 1) << 2)};
+    const double* y = query + pair * 2;
+    const auto add = [](double& sum, double q, unsigned bits) {
+      const double value = __uint_as_float(bits), t = q - value;
       sum = inner_product ? fma(q, value, sum) : fma(t, t, sum);
+    };
+    const auto take = [&](unsigned high, unsigned low, const double* q) {
+      const int lows = static_cast<int>(low);
+      add(even, q[0], (high << 16) + static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(lows))));
+      add(odd, q[1], (high & 0xffff0000u) + static_cast<unsigned>(lows >> 16));
     };
     // All loads of 128 dimensions are on their way before the first is used.
     constexpr unsigned together = 16;
     unsigned first = 0;
     for (; first + together <= eights; first += together) {
-      std::uint16_t high[together], low[together];
+      unsigned high[together], low[together];
 #pragma unroll
       for (unsigned s = 0; s < together; ++s) {
-        high[s] = hi[s & 1][(s >> 1) * block_values];
-        low[s] = has_lo ? lo[s & 1][(s >> 1) * block_values] : std::uint16_t{0};
+        high[s] = hi[s & 1][(s >> 1) * block_pairs];
+        low[s] = has_lo ? lo[s & 1][(s >> 1) * block_pairs] : 0u;
       }
 #pragma unroll
-      for (unsigned s = 0; s < together; ++s) take(high[s], low[s], y[s * 8]);
+      for (unsigned s = 0; s < together; ++s) take(high[s], low[s], y + s * 8);
       y += together * 8;
       for (unsigned h = 0; h < 2; ++h) {
-        hi[h] += together / 2 * block_values;
-        if (has_lo) lo[h] += together / 2 * block_values;
+        hi[h] += together / 2 * block_pairs;
+        if (has_lo) lo[h] += together / 2 * block_pairs;
       }
     }
     // Dimensions past the last are zero on both sides and add +0.
 #pragma unroll 4
     for (unsigned s = 0; first + s < eights; ++s) {
-      const std::size_t at = static_cast<std::size_t>(s >> 1) * block_values;
-      take((s & 1) == 0 ? hi[0][at] : hi[1][at], !has_lo ? 0u : (s & 1) == 0 ? lo[0][at] : lo[1][at], y[s * 8]);
+      const std::size_t at = static_cast<std::size_t>(s >> 1) * block_pairs;
+      take((s & 1) == 0 ? hi[0][at] : hi[1][at], !has_lo ? 0u : (s & 1) == 0 ? lo[0][at] : lo[1][at], y + s * 8);
     }
   }
-  sum += shuffle_xor(sum, 4);
-  sum += shuffle_xor(sum, 2);
-  sum += shuffle_xor(sum, 1);
-  const float value = __double2float_rn(sum);
+  // (0 + 4) + (2 + 6) and (1 + 5) + (3 + 7), then both.
+  even += shuffle_xor(even, 2);
+  odd += shuffle_xor(odd, 2);
+  even += shuffle_xor(even, 1);
+  odd += shuffle_xor(odd, 1);
+  const float value = __double2float_rn(even + odd);
   return ordered((inner_product ? -value : value) + 0.0f);
 }
 
 template <class Group, bool inner_product, bool has_lo>
 __device__ void refine_rows(const FinishArgs& a, const FinishShared& s, unsigned first, unsigned count) {
-  const unsigned part = Group::rank() % 8;
-  for (unsigned begin = 0; begin < count; begin += Group::threads / 8) {
-    const unsigned i = begin + Group::rank() / 8;
+  const unsigned part = Group::rank() % 4;
+  for (unsigned begin = 0; begin < count; begin += Group::threads / 4) {
+    const unsigned i = begin + Group::rank() / 4;
     const bool active = i < count;
     const std::uint32_t row = active ? s.rows[first + i] : 0;
     const std::int64_t id = active && part == 0 ? a.corpus.ids[row] : 0;
@@ -223,22 +233,30 @@ __device__ unsigned brute_force(const FinishArgs& a, std::uint32_t q, const Fini
   return min(kept, a.k);
 }
 
-/// Calls visit(i, upper) for the first n scores of a query, four at a time and several fours on their way.
-template <class Group, int fours, class Visit>
-__device__ void visit_scores(const float* scores, unsigned n, Visit visit) {
-  const float4* from = reinterpret_cast<const float4*>(scores);
+/// Calls visit(number, i, upper) for the first n of a query's scores, four at a time and several fours on their way:
+/// scores in device memory, which are copied to `cache` if that is not null, or with `cached` those in the cache.
+template <class Group, bool cached, class Visit>
+__device__ void visit_scores(const float* scores, float* cache, unsigned n, Visit visit) {
+  constexpr int fours = Group::threads > warp_lanes ? 8 : 4;
   for (unsigned first = Group::rank() * 4; first < n; first += Group::threads * 4 * fours) {
     float4 four[fours];
 #pragma unroll
     for (int i = 0; i < fours; ++i) {
       const unsigned at = first + i * Group::threads * 4;
       // The stride of the scores is a multiple of four: what is read past the last one belongs to the query.
-      if (at < n) four[i] = load_fresh(from + at / 4);
+      if (at >= n) continue;
+      if constexpr (cached) {
+        four[i] = *reinterpret_cast<const float4*>(cache + at);
+      } else {
+        four[i] = load_fresh(reinterpret_cast<const float4*>(scores + at));
+      }
     }
 #pragma unroll
     for (int i = 0; i < fours; ++i) {
       const unsigned at = first + i * Group::threads * 4;
-      if (at < n) visit(i * 4, at, four[i].x);
+      if (at >= n) continue;
+      if (!cached && cache != nullptr) *reinterpret_cast<float4*>(cache + at) = four[i];
+      visit(i * 4, at, four[i].x);
       if (at + 1 < n) visit(i * 4 + 1, at + 1, four[i].y);
       if (at + 2 < n) visit(i * 4 + 2, at + 2, four[i].z);
       if (at + 3 < n) visit(i * 4 + 3, at + 3, four[i].w);
@@ -246,19 +264,17 @@ __device__ void visit_scores(const float* scores, unsigned n, Visit visit) {
   }
 }
 
-constexpr int fours_together = 4;
-
 /// An upper bound of the k-th smallest upper bound. Of the rows that share a slot only the best counts: rows of
 /// different slots are different, so that the k-th smallest of the slots bounds k rows, and is hardly larger.
 template <class Group, int slots>
-__device__ float find_limit(const FinishArgs& a, std::uint32_t q, unsigned n, FinishScratch& x) {
+__device__ float find_limit(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned n, FinishScratch& x) {
   float best[slots];
 #pragma unroll
   for (int i = 0; i < slots; ++i) best[i] = INFINITY;
   // fminf passes over NaN, which stands for a row without bounds.
   if (a.scores != nullptr) {
-    visit_scores<Group, fours_together>(
-        a.scores + static_cast<std::size_t>(q) * a.score_stride, n,
+    visit_scores<Group, false>(
+        a.scores + static_cast<std::size_t>(q) * a.score_stride, a.cached_scores == 0 ? nullptr : s.scores, n,
         [&](int number, unsigned, float upper) { best[number % slots] = fminf(best[number % slots], upper); });
   } else {
     const float2* bounds = a.candidates.bounds + static_cast<std::size_t>(q) * a.candidates.capacity;
@@ -273,28 +289,88 @@ __device__ float find_limit(const FinishArgs& a, std::uint32_t q, unsigned n, Fi
   return kth_smallest<Group>(best, a.k, x.team);
 }
 
-/// Calls keep(lower, upper, row) for the candidates of a query within the limit.
+/// Calls keep(i, upper) for the scores of a query that may lie within the limit, whatever their lists. Most exceed it
+/// by more than the error of any list; what is kept is looked at again, by all threads of the team.
 template <class Group, class Keep>
-__device__ void keep_within(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned n, float limit,
-                            const FinishScratch& x, Keep keep) {
-  if (a.scores != nullptr) {
-    // Most scores exceed the limit by more than the error of any list.
-    const float loose = __double2float_ru(static_cast<double>(limit) + static_cast<double>(__uint_as_float(x.error)));
-    visit_scores<Group, fours_together>(a.scores + static_cast<std::size_t>(q) * a.score_stride, n,
-                                        [&](int, unsigned i, float upper) {
-                                          if (upper > loose) return;
-                                          const unsigned rank = segment_with(s.cums, segments_of(a), i);
-                                          const float lower = upper - s.errors[rank];
-                                          if (lower > limit) return;
-                                          keep(lower, upper, segment_begin(a, q, rank) + (i - s.cums[rank]));
-                                        });
+__device__ void visit_within(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned n, float limit,
+                             const FinishScratch& x, Keep keep) {
+  const float loose = __double2float_ru(static_cast<double>(limit) + static_cast<double>(__uint_as_float(x.error)));
+  const auto visit = [&](int, unsigned i, float upper) {
+    if (!(upper > loose)) keep(i, upper);
+  };
+  if (a.cached_scores != 0) {
+    visit_scores<Group, true>(nullptr, s.scores, n, visit);  // A thread finds there what it wrote itself.
   } else {
+    visit_scores<Group, false>(a.scores + static_cast<std::size_t>(q) * a.score_stride, nullptr, n, visit);
+  }
+}
+
+/// A score's row and bounds.
+struct Candidate {
+  float lower, upper;
+  std::uint32_t row;
+};
+__device__ inline Candidate candidate_of(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned i,
+                                         float upper) {
+  const unsigned rank = segment_with(s.cums, segments_of(a), i);
+  return {upper - s.errors[rank], upper, segment_begin(a, q, rank) + (i - s.cums[rank])};
+}
+
+/// Bounds as one number, for lists in shared memory.
+__device__ inline std::int64_t packed(float lower, float upper) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(__float_as_uint(upper)) << 32 | __float_as_uint(lower));
+}
+__device__ inline float lower_of(std::int64_t bounds) {
+  return __uint_as_float(static_cast<unsigned>(static_cast<std::uint64_t>(bounds)));
+}
+__device__ inline float upper_of(std::int64_t bounds) {
+  return __uint_as_float(static_cast<unsigned>(static_cast<std::uint64_t>(bounds) >> 32));
+}
+
+/// The candidates of a query within the limit: their rows in s.rows, their bounds in s.ids; returns how many there are,
+/// more than there is room for if some are lost.
+template <class Group>
+__device__ unsigned collect(const FinishArgs& a, std::uint32_t q, const FinishShared& s, unsigned n, float limit,
+                            FinishScratch& x) {
+  if (Group::rank() == 0) x.found = 0;
+  Group::sync();
+  // Places without a row have infinite bounds, or none.
+  const auto no_row = [&](float lower, std::uint32_t row) {
+    return !(lower > -INFINITY && limit < INFINITY) && a.corpus.ids[row] == -1;
+  };
+  const auto put = [&](std::uint32_t row, std::int64_t bounds) {
+    const unsigned place = atomicAdd(&x.found, 1u);
+    if (place >= a.capacity) return;
+    s.rows[place] = row;
+    s.ids[place] = bounds;
+  };
+  if (a.scores == nullptr) {
     const std::size_t base = static_cast<std::size_t>(q) * a.candidates.capacity;
     for (unsigned i = Group::rank(); i < n; i += Group::threads) {
       const float2 bounds = a.candidates.bounds[base + i];
-      if (!(bounds.x > limit)) keep(bounds.x, bounds.y, a.candidates.rows[base + i]);
+      if (bounds.x > limit) continue;
+      const std::uint32_t row = a.candidates.rows[base + i];
+      if (!no_row(bounds.x, row)) put(row, packed(bounds.x, bounds.y));
     }
+    Group::sync();
+    return x.found;
   }
+  visit_within<Group>(a, q, s, n, limit, x, [&](unsigned i, float upper) { put(i, packed(0, upper)); });
+  Group::sync();
+  const unsigned found = x.found;
+  Group::sync();
+  if (found > a.capacity) return found;
+  if (Group::rank() == 0) x.found = 0;
+  // Each step reads a team's worth before it writes at most as many, at or before where they were read.
+  for (unsigned first = 0; first < found; first += Group::threads) {
+    const unsigned i = first + Group::rank();
+    Candidate c{INFINITY, INFINITY, 0};
+    if (i < found) c = candidate_of(a, q, s, s.rows[i], upper_of(s.ids[i]));
+    Group::sync();
+    if (i < found && !(c.lower > limit) && !no_row(c.lower, c.row)) put(c.row, packed(c.lower, c.upper));
+    Group::sync();
+  }
+  return x.found;
 }
 
 /// The number of candidates of a query; more than there is room for: `overflow`.
@@ -378,25 +454,18 @@ __device__ bool finish_query(const FinishArgs& a, const QueryInfo* info, std::ui
   bool overflow;
   const unsigned n = candidate_count(a, q, s, overflow);
   if (overflow) return false;
-  const float limit = find_limit<Group, slots>(a, q, n, x);
-  if (Group::rank() == 0) x.found = 0;
-  Group::sync();
-  keep_within<Group>(a, q, s, n, limit, x, [&](float lower, float upper, std::uint32_t row) {
-    // Places without a row have infinite bounds, or none.
-    if (!(lower > -INFINITY && limit < INFINITY) && a.corpus.ids[row] == -1) return;
-    const unsigned place = atomicAdd(&x.found, 1u);
-    if (place >= a.capacity) return;
-    s.rows[place] = row;
-    if (!a.as_set) return;
-    const float2 bounds = row_bounds(a, *info, row, lower, upper);
-    s.keys[place] = ordered(bounds.x + 0.0f);
-    s.ids[place] = static_cast<std::int64_t>(static_cast<std::uint64_t>(__float_as_uint(bounds.y)) << 32 | row);
-  });
-  Group::sync();
-  unsigned kept = x.found;
+  const float limit = find_limit<Group, slots>(a, q, s, n, x);
+  const unsigned kept = collect<Group>(a, q, s, n, limit, x);
   if (kept > a.capacity) return false;
-  const unsigned refined = a.as_set ? refine_doubtful<Group>(a, s, kept) : kept;
-  if (!a.as_set) {
+  unsigned refined = kept;
+  if (a.as_set) {
+    for (unsigned i = Group::rank(); i < kept; i += Group::threads) {
+      const float2 bounds = row_bounds(a, *info, s.rows[i], lower_of(s.ids[i]), upper_of(s.ids[i]));
+      s.keys[i] = ordered(bounds.x + 0.0f);
+      s.ids[i] = static_cast<std::int64_t>(static_cast<std::uint64_t>(__float_as_uint(bounds.y)) << 32 | s.rows[i]);
+    }
+    refined = refine_doubtful<Group>(a, s, kept);
+  } else {
     refine<Group>(a, s, 0, kept);
     Group::sync();
     sort<Group>({s.keys, s.ids}, kept);

@@ -109,38 +109,86 @@ __device__ inline bool ranks_after(unsigned key_a, std::int64_t id_a, unsigned k
   return key_a != key_b ? key_a > key_b : id_a > id_b;
 }
 
-/// Sorts at most 4 entries a thread by counting for each how many come before it.
+/// Sorts at most 32 * each entries by one warp: bitonic in registers, `each` neighbours a lane, over key and place. Ids
+/// decide between equal keys, which are few where it matters for time: they are put in order afterwards.
+template <unsigned each>
+__device__ void sort_in_registers(const Ranked& list, unsigned n) {
+  const unsigned lane = threadIdx.x % warp_lanes;
+  unsigned long long entries[each];
+#pragma unroll
+  for (unsigned e = 0; e < each; ++e) {
+    const unsigned i = lane * each + e;
+    entries[e] = i < n ? static_cast<unsigned long long>(list.keys[i]) << 32 | i : ~0ull;
+  }
+#pragma unroll
+  for (unsigned width = 2; width <= each * warp_lanes; width *= 2) {
+#pragma unroll
+    for (unsigned stride = width / 2; stride > 0; stride /= 2) {
+#pragma unroll
+      for (unsigned e = 0; e < each; ++e) {
+        const bool ascending = ((lane * each + e) & width) == 0;
+        if (stride >= each) {
+          const unsigned long long other = shuffle_xor(entries[e], static_cast<int>(stride / each));
+          const bool first = (lane & (stride / each)) == 0;
+          if ((first == ascending) == (other < entries[e])) entries[e] = other;
+        } else if ((e & stride) == 0) {
+          const unsigned long long a = entries[e], b = entries[(e + stride) % each];
+          const bool swap = (b < a) == ascending;
+          entries[e] = swap ? b : a;
+          entries[(e + stride) % each] = swap ? a : b;
+        }
+      }
+    }
+  }
+  std::int64_t ids[each];
+#pragma unroll
+  for (unsigned e = 0; e < each; ++e) ids[e] = lane * each + e < n ? list.ids[static_cast<unsigned>(entries[e])] : 0;
+  sync_warp();
+#pragma unroll
+  for (unsigned e = 0; e < each; ++e) {
+    const unsigned i = lane * each + e;
+    if (i >= n) continue;
+    list.keys[i] = static_cast<unsigned>(entries[e] >> 32);
+    list.ids[i] = ids[e];
+  }
+  sync_warp();
+  for (bool swapped = true; ballot(swapped) != 0;) {
+    swapped = false;
+    for (unsigned parity = 0; parity < 2; ++parity) {
+      for (unsigned i = lane * 2 + parity; i + 1 < n; i += 2 * warp_lanes) {
+        const std::int64_t a = list.ids[i], b = list.ids[i + 1];
+        if (list.keys[i] != list.keys[i + 1] || a <= b) continue;
+        list.ids[i] = b;
+        list.ids[i + 1] = a;
+        swapped = true;
+      }
+      sync_warp();
+    }
+  }
+}
+
+/// Sorts at most 128 entries by a block of more threads, counting for each how many come before it.
 template <class Group>
 __device__ void sort_few(const Ranked& list, unsigned n) {
-  constexpr unsigned most = 4;
-  unsigned keys[most], places[most];
-  std::int64_t ids[most];
-#pragma unroll
-  for (unsigned e = 0; e < most; ++e) {
-    const unsigned i = Group::rank() + e * Group::threads;
-    if (i < n) {
-      keys[e] = list.keys[i];
-      ids[e] = list.ids[i];
-    }
-    places[e] = 0;
-  }
-  for (unsigned j = 0; j < n; ++j) {
-    const unsigned key = list.keys[j];
-    const std::int64_t id = list.ids[j];
-#pragma unroll
-    for (unsigned e = 0; e < most; ++e) {
-      if (e * Group::threads >= n) break;
-      const unsigned i = Group::rank() + e * Group::threads;
-      const bool equal = key == keys[e];
-      places[e] += key < keys[e] || (equal && (id < ids[e] || (id == ids[e] && j < i)));
+  constexpr unsigned helpers = Group::threads / 128;  // Threads that count for one entry.
+  const unsigned i = Group::rank() / helpers, part = Group::rank() % helpers;
+  const unsigned key = i < n ? list.keys[i] : 0;
+  const std::int64_t id = i < n ? list.ids[i] : 0;
+  unsigned place = 0;
+  if (i < n) {
+#pragma unroll 4
+    for (unsigned j = part; j < n; j += helpers) {
+      const unsigned other = list.keys[j];
+      const std::int64_t other_id = list.ids[j];
+      place += other < key || (other == key && (other_id < id || (other_id == id && j < i)));
     }
   }
+#pragma unroll
+  for (unsigned lanes = 1; lanes < helpers; lanes *= 2) place += shuffle_xor(place, static_cast<int>(lanes));
   Group::sync();
-#pragma unroll
-  for (unsigned e = 0; e < most; ++e) {
-    if (Group::rank() + e * Group::threads >= n) continue;
-    list.keys[places[e]] = keys[e];
-    list.ids[places[e]] = ids[e];
+  if (i < n && part == 0) {
+    list.keys[place] = key;
+    list.ids[place] = id;
   }
   Group::sync();
 }
@@ -150,7 +198,13 @@ template <class Group>
 __device__ void sort(const Ranked& list, unsigned n) {
   if (n <= 128) {
     Group::sync();
-    sort_few<Group>(list, n);
+    if constexpr (Group::threads > warp_lanes) {
+      sort_few<Group>(list, n);
+    } else if (n <= warp_lanes) {
+      sort_in_registers<1>(list, n);
+    } else {
+      sort_in_registers<4>(list, n);
+    }
     return;
   }
   unsigned size = 1;
