@@ -121,6 +121,10 @@ emulatedError_t emulatedEventCreate(emulatedEvent_t* event) {
   return emulatedSuccess;
 }
 
+emulatedError_t emulatedEventCreateWithFlags(emulatedEvent_t* event, unsigned) { return emulatedEventCreate(event); }
+
+emulatedError_t emulatedEventSynchronize(emulatedEvent_t) { return emulatedSuccess; }
+
 emulatedError_t emulatedEventDestroy(emulatedEvent_t event) {
   delete event;
   return emulatedSuccess;

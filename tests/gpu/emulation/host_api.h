@@ -17,6 +17,7 @@ struct emulatedDeviceProp {
   int multiProcessorCount, major, minor;
 };
 
+constexpr unsigned emulatedEventDisableTiming = 2;
 enum emulatedMemcpyKind { emulatedMemcpyHostToDevice, emulatedMemcpyDeviceToHost };
 enum emulatedDeviceAttr { emulatedDevAttrMaxSharedMemoryPerBlockOptin };
 enum emulatedFuncAttribute { emulatedFuncAttributeMaxDynamicSharedMemorySize };
@@ -44,6 +45,8 @@ emulatedError_t emulatedMemcpy2DAsync(void* to, std::size_t to_pitch, const void
                                       emulatedStream_t stream);
 
 emulatedError_t emulatedEventCreate(emulatedEvent_t* event);
+emulatedError_t emulatedEventCreateWithFlags(emulatedEvent_t* event, unsigned flags);
+emulatedError_t emulatedEventSynchronize(emulatedEvent_t event);
 emulatedError_t emulatedEventDestroy(emulatedEvent_t event);
 emulatedError_t emulatedEventRecord(emulatedEvent_t event, emulatedStream_t stream);
 emulatedError_t emulatedEventElapsedTime(float* ms, emulatedEvent_t first, emulatedEvent_t last);

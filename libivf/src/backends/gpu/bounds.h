@@ -20,6 +20,8 @@
 ///
 /// Rows and queries whose norm passes 10^18 are never discarded: h, or E, is NaN, and every test keeps NaN.
 
+#include <cfloat>
+
 #include "backends/gpu/views.h"
 
 namespace ivf::detail::gpu {
@@ -62,9 +64,10 @@ struct ScoreBounds {
   float scale, offset, error;
   __device__ float upper(float v) const { return fmaf(scale, v, offset) + error; }
   __device__ float lower(float v) const { return fmaf(scale, v, offset) - error; }
-  /// v below it: the score is worse than `limit`. Minus infinity keeps everything.
+  /// v below it: the score is worse than `limit`. Minus infinity, or NaN, keeps everything.
   __device__ float threshold(float limit) const {
-    if (limit == INFINITY) return -INFINITY;
+    // Where no product can overflow, v is minus infinity only for places without a row.
+    if (limit == INFINITY) return error == error ? -FLT_MAX : -INFINITY;
     const double exact = (static_cast<double>(offset) - static_cast<double>(error) - static_cast<double>(limit)) *
                          (scale == -2.0f ? 0.5 : 1.0);
     return __double2float_rd(exact - (fabs(static_cast<double>(offset)) + fabs(static_cast<double>(limit))) * 0x1p-23);

@@ -1,318 +1,109 @@
 // The host's side: memory of a request, batches, and the order of the kernels.
 
-#include "backends/gpu/engine.h"
-
-#include <algorithm>
-#include <limits>
-#include <string>
-
-#include "backends/gpu/corpus.h"
-#include "backends/gpu/kernels.h"
-#include "backends/gpu/schedule.h"
+#include "backends/gpu/engine_impl.h"
 #include "ivf/error.hpp"
 
 namespace ivf::detail::gpu {
-namespace {
 
-constexpr std::uint32_t no_limit = std::numeric_limits<std::uint32_t>::max();
-constexpr std::uint64_t default_workspace = std::uint64_t{2} << 30;
-constexpr std::size_t most_matrix_queries = 4096;
+void check_k(std::size_t k, const char* what) {
+  if (k >= 1 && k <= Engine::max_k) return;
+  throw Error(ErrorKind::misuse, std::string("expected ") + what + " of 1 to " + std::to_string(Engine::max_k) +
+                                     " on a device, found " + std::to_string(k));
+}
 
-/// Makes a device current for the length of a scope.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(int device) {
-    check_status(IVF_GPU(GetDevice)(&before_), "current device");
-    if (before_ != device) check_status(IVF_GPU(SetDevice)(device), "choice of the device");
+void Engine::Impl::run(Scan& scan, const float* queries, std::size_t stride, const Scan* next,
+                       StreamHandle stream_handle, PhaseClock& clock, bool coarse) {
+  const Stream stream = static_cast<Stream>(stream_handle);
+  const Schedule& s = scan.schedule;
+  const bool many = !s.matrix && scan.nq > machine.multiprocessors * 4ull;
+  FinishArgs finish = scan.finish(queries, stride, many);
+  if (next != nullptr) {
+    finish.plan = true;
+    finish.next = next->plan();
+    // Only max_codes depends on the order of the lists. One query after the other is done sooner without asking what
+    // is certain.
+    finish.as_set = many && next->max_codes == no_limit;
   }
-  DeviceGuard(const DeviceGuard&) = delete;
-  DeviceGuard& operator=(const DeviceGuard&) = delete;
-  ~DeviceGuard() { static_cast<void>(IVF_GPU(SetDevice)(before_)); }
-
- private:
-  int before_ = 0;
-};
-
-/// Events between phases, when a report is wanted.
-class PhaseClock {
- public:
-  PhaseClock(bool wanted, Stream stream) : wanted_(wanted), stream_(stream) { mark(""); }
-  PhaseClock(const PhaseClock&) = delete;
-  PhaseClock& operator=(const PhaseClock&) = delete;
-  ~PhaseClock() {
-    for (auto& [name, event] : marks_) static_cast<void>(IVF_GPU(EventDestroy)(event));
+  if (s.matrix) {
+    if (scan.nprobe != 0 && !scan.planned) launch_plan(scan.plan(), stream);
+    launch_matrix(
+        {finish, scan.memory.scores, cleared_tickets(stream_handle) + (coarse ? most_matrix_queries : 0), s.blocks},
+        stream);
+    clock.mark(coarse ? "coarse" : "scan+finish");
+    return;
   }
-  /// Ends the phase called `name`.
-  void mark(const char* name) {
-    if (!wanted_) return;
-    Event event{};
-    check_status(IVF_GPU(EventCreate)(&event), "event");
-    marks_.emplace_back(name, event);
-    check_status(IVF_GPU(EventRecord)(event, stream_), "event");
+  if (scan.nprobe != 0) {
+    if (!scan.planned) launch_plan(scan.plan(), stream);
+    launch_group(scan.plan(), stream);
+    clock.mark("group");
   }
-  /// Phases of the same name are added up. The device must have finished.
-  void report(Report& report) const {
-    for (std::size_t i = 1; i < marks_.size(); ++i) {
-      float ms = 0;
-      check_status(IVF_GPU(EventElapsedTime)(&ms, marks_[i - 1].second, marks_[i].second), "event");
-      const std::string name = marks_[i].first;
-      const auto same = std::find_if(report.phases.begin(), report.phases.end(),
-                                     [&](const Report::Phase& phase) { return name == phase.name; });
-      if (same == report.phases.end()) {
-        report.phases.push_back({marks_[i].first, ms});
-      } else {
-        same->ms += ms;
-      }
-    }
-  }
-
- private:
-  bool wanted_;
-  Stream stream_;
-  std::vector<std::pair<const char*, Event>> marks_;
-};
-
-/// Memory of one canonical top-k over a corpus (a coarse step, or a scan).
-struct ScanMemory {
-  std::uint16_t* rounded = nullptr;
-  QueryInfo* info = nullptr;
-  float* scores = nullptr;
-  Candidates candidates;
-  std::uint32_t* rest = nullptr;
-  std::uint32_t* cums = nullptr;
-  std::uint32_t* places = nullptr;
-  std::uint32_t* pair_begins = nullptr;
-  Pair* pairs = nullptr;
-  Item* items = nullptr;
-  std::uint32_t* item_counts = nullptr;
-  // Zero at the beginning:
-  std::uint32_t* histogram = nullptr;
-  std::uint32_t* tickets = nullptr;
-};
-
-/// One canonical top-k: what is scanned and where it goes.
-struct Scan {
-  const DeviceCorpus::Impl* corpus = nullptr;
-  CorpusView view;
-  std::uint32_t whole_rows = 0;
-  std::size_t nq = 0, k = 0, nprobe = 0;
-  std::uint32_t max_codes = no_limit;
-  Schedule schedule;
-  ScanMemory memory;
-  const std::int32_t* probes = nullptr;
-  float* values = nullptr;
-  std::int64_t* ids = nullptr;
-  std::int32_t* lists = nullptr;
-  bool planned = false;          ///< The coarse step counts rows and pairs of this scan.
-  Counters* counters = nullptr;  ///< Null: nothing is counted.
-
-  std::size_t pairs() const noexcept { return schedule.rounds.count * nq * nprobe; }
-
-  Work work() const noexcept {
-    Work w;
-    w.nq = nq;
-    w.k = k;
-    w.nprobe = nprobe;
-    w.nlist = view.nlist;
-    w.steps = view.steps;
-    w.most_rows = nprobe == 0 ? whole_rows : std::min<std::uint64_t>(corpus->rows_of(nprobe), max_codes);
-    w.usual_rows =
-        nprobe == 0 ? whole_rows : std::min<std::uint64_t>(w.most_rows, corpus->rows * nprobe / view.nlist + 1);
-    w.largest_list = nprobe == 0 ? whole_rows : corpus->rows_of(1);
-    return w;
-  }
-
-  std::size_t histogram_size() const noexcept {
-    return nprobe == 0 ? 0 : schedule.rounds.count * static_cast<std::size_t>(view.nlist);
-  }
-
-  /// What has to be zero.
-  void take_zeros(Arena& arena) {
-    memory = {};
-    if (schedule.matrix) return;
-    memory.tickets = arena.take<std::uint32_t>(max_rounds + 1);
-    memory.histogram = arena.take<std::uint32_t>(histogram_size());
-  }
-
-  void take_memory(Arena& arena) {
-    ScanMemory& m = memory;
-    const Schedule& s = schedule;
-    m.scores = arena.take<float>(nq * s.score_rows);
-    if (nprobe != 0) m.cums = arena.take<std::uint32_t>(nq * (nprobe + 1));
-    if (s.matrix) return;
-    m.rest = arena.take<std::uint32_t>(nq);
-    if (s.candidate_capacity != 0) {
-      m.candidates.capacity = s.candidate_capacity;
-      m.candidates.bounds = arena.take<float2>(nq * s.candidate_capacity);
-      m.candidates.rows = arena.take<std::uint32_t>(nq * s.candidate_capacity);
-      m.candidates.counts = arena.take<std::uint32_t>(nq);
-      m.candidates.limits = arena.take<float>(nq);
-    }
-    if (nprobe == 0) return;
-    m.places = arena.take<std::uint32_t>(pairs());
-    m.pair_begins = arena.take<std::uint32_t>(histogram_size());
-    m.pairs = arena.take<Pair>(pairs());
-    m.items = arena.take<Item>(static_cast<std::size_t>(s.rounds.count) * s.item_capacity);
-    m.item_counts = arena.take<std::uint32_t>(max_rounds);
-  }
-
-  PlanArgs plan() const noexcept {
-    PlanArgs p{};
-    p.segments = {probes, memory.cums, static_cast<std::uint32_t>(nprobe), 0};
-    p.cums = memory.cums;
-    p.sizes = view.sizes;
-    p.nlist = view.nlist;
-    p.nq = static_cast<std::uint32_t>(nq);
-    p.max_codes = max_codes;
-    p.grouped = !schedule.matrix;
-    p.rounds = schedule.rounds;
-    p.histogram = memory.histogram;
-    p.places = memory.places;
-    p.pair_begins = memory.pair_begins;
-    p.pairs = memory.pairs;
-    p.items = memory.items;
-    p.item_capacity = schedule.item_capacity;
-    p.item_counts = memory.item_counts;
-    p.counters = counters;
-    return p;
-  }
-
-  FinishArgs finish(const float* queries, std::size_t stride, bool many) const noexcept {
-    FinishArgs f{};
-    f.corpus = view;
-    f.segments = {probes, memory.cums, static_cast<std::uint32_t>(nprobe), whole_rows};
-    f.queries = queries;
-    f.query_stride = stride;
-    f.info = memory.info;
-    f.nq = static_cast<std::uint32_t>(nq);
-    f.scores = memory.scores;
-    f.score_stride = schedule.score_rows;
-    f.score_rows = schedule.score_rows;
-    f.candidates = memory.candidates;
-    f.k = static_cast<unsigned>(k);
-    // The matrix kernel keeps a number for each list where survivors will be.
-    f.capacity = finish_capacity(static_cast<unsigned>(schedule.matrix ? std::max(k, nprobe / 2 + 1) : k), many);
-    f.rest = memory.rest;
-    f.rest_count = memory.tickets == nullptr ? nullptr : memory.tickets + max_rounds;
-    f.values = values;
-    f.ids = ids;
-    f.lists = lists;
-    f.counters = counters;
-    return f;
-  }
-};
-
-}  // namespace
-
-struct Engine::Impl {
-  int device = 0;
-  Allocator& allocator;
-  Machine machine;
-  DeviceMemory tickets;
-  bool tickets_cleared = false;
-
-  Impl(int which, Allocator& memory) : device(which), allocator(memory) {
-    const DeviceInfo info = device_info(device);
-    int limit = 0;
-    check_status(shared_memory_limit(limit, device), "shared memory");
-    machine.multiprocessors = static_cast<unsigned>(info.multiprocessors);
-    // Kernels keep a little in fixed places besides.
-    machine.shared_limit = static_cast<std::size_t>(limit) - 1024;
-  }
-
-  Scan describe(const DeviceCorpus& corpus, std::size_t nprobe, std::size_t k, std::uint64_t max_codes) const {
-    const DeviceCorpus::Impl& impl = corpus.impl();
-    Scan scan;
-    scan.corpus = &impl;
-    scan.view = nprobe == 0 ? impl.whole : impl.lists;
-    scan.whole_rows = nprobe == 0 ? impl.places_of(max_codes) : 0;
-    scan.nprobe = nprobe;
-    scan.k = k;
-    if (max_codes != 0) scan.max_codes = static_cast<std::uint32_t>(std::min<std::uint64_t>(max_codes, no_limit));
-    return scan;
-  }
-
-  std::uint32_t* cleared_tickets(StreamHandle stream) {
-    if (tickets.data() == nullptr)
-      tickets = DeviceMemory(allocator, 2 * most_matrix_queries * sizeof(std::uint32_t), stream);
-    if (!tickets_cleared) {
-      check_status(IVF_GPU(MemsetAsync)(tickets.data(), 0, 2 * most_matrix_queries * sizeof(std::uint32_t),
-                                        static_cast<Stream>(stream)),
-                   "memset");
-      tickets_cleared = true;
-    }
-    return reinterpret_cast<std::uint32_t*>(tickets.data());
-  }
-
-  /// Puts one scan on the stream. `next`, when not null, is the scan of the lists that this one finds.
-  void run(Scan& scan, const float* queries, std::size_t stride, const Scan* next, StreamHandle stream_handle,
-           PhaseClock& clock, bool coarse) {
-    const Stream stream = static_cast<Stream>(stream_handle);
-    const Schedule& s = scan.schedule;
-    const bool many = !s.matrix && scan.nq > machine.multiprocessors * 4ull;
-    FinishArgs finish = scan.finish(queries, stride, many);
-    if (next != nullptr) {
-      finish.plan = true;
-      finish.next = next->plan();
-      // Only max_codes depends on the order of the lists.
-      finish.as_set = next->max_codes == no_limit;
-    }
-    if (s.matrix) {
-      if (scan.nprobe != 0 && !scan.planned) launch_plan(scan.plan(), stream);
-      launch_matrix(
-          {finish, scan.memory.scores, cleared_tickets(stream_handle) + (coarse ? most_matrix_queries : 0), s.blocks},
-          stream);
-      clock.mark(coarse ? "coarse" : "scan+finish");
-      return;
-    }
+  TileArgs t{};
+  t.corpus = scan.view;
+  t.queries = scan.memory.rounded;
+  t.info = scan.memory.info;
+  t.nq = static_cast<std::uint32_t>(scan.nq);
+  t.score_stride = s.score_rows;
+  t.candidates = scan.memory.candidates;
+  t.multiprocessors = machine.multiprocessors;
+  t.shared_limit = machine.shared_limit;
+  static constexpr const char* scan_names[2][3] = {{"scan 1", "scan 2", "scan 3.."},
+                                                   {"coarse scan 1", "coarse scan 2", "coarse scan 3.."}};
+  for (unsigned round = 0; round < s.rounds.count; ++round) {
+    t.first = round == 0 ? 0 : s.rounds.ends[round - 1];
+    t.last = std::min(s.rounds.ends[round], scan.whole_rows);
     if (scan.nprobe != 0) {
-      if (!scan.planned) launch_plan(scan.plan(), stream);
-      launch_group(scan.plan(), stream);
-      clock.mark("group");
+      const PlanArgs p = scan.plan();
+      t.items = p.items + static_cast<std::size_t>(round) * p.item_capacity;
+      t.item_count = p.item_counts + round;
+      t.pairs = p.pairs + static_cast<std::size_t>(round) * scan.nq * scan.nprobe;
     }
-    TileArgs t{};
-    t.corpus = scan.view;
-    t.queries = scan.memory.rounded;
-    t.info = scan.memory.info;
-    t.nq = static_cast<std::uint32_t>(scan.nq);
-    t.score_stride = s.score_rows;
-    t.candidates = scan.memory.candidates;
-    t.multiprocessors = machine.multiprocessors;
-    t.shared_limit = machine.shared_limit;
-    static constexpr const char* scan_names[2][3] = {{"scan 1", "scan 2", "scan 3.."},
-                                                     {"coarse scan 1", "coarse scan 2", "coarse scan 3.."}};
-    for (unsigned round = 0; round < s.rounds.count; ++round) {
-      t.first = round == 0 ? 0 : s.rounds.ends[round - 1];
-      t.last = std::min(s.rounds.ends[round], scan.whole_rows);
-      if (scan.nprobe != 0) {
-        const PlanArgs p = scan.plan();
-        t.items = p.items + static_cast<std::size_t>(round) * p.item_capacity;
-        t.item_count = p.item_counts + round;
-        t.pairs = p.pairs + static_cast<std::size_t>(round) * scan.nq * scan.nprobe;
-      }
-      t.slice_rows = s.rounds.slice_rows[round];
-      t.query_tile = s.rounds.query_tile[round];
-      t.ticket = scan.memory.tickets + round;
-      t.scores = round == 0 ? scan.memory.scores : nullptr;
-      if (scan.nprobe != 0 || t.first < t.last) launch_tiles(t, stream);
-      clock.mark(scan_names[coarse][std::min(round, 2u)]);
-      if (round + 1 == s.rounds.count) break;
-      finish.scores = round == 0 ? scan.memory.scores : nullptr;
-      launch_limits(finish, many, stream);
-      clock.mark(coarse ? "coarse limits" : "limits");
-    }
-    finish.scores = s.rounds.count == 1 ? scan.memory.scores : nullptr;
-    launch_finish(finish, many, stream);
-    clock.mark(coarse ? "coarse finish" : "finish");
+    t.slice_rows = s.rounds.slice_rows[round];
+    t.query_tile = s.rounds.query_tile[round];
+    t.ticket = scan.memory.tickets + round;
+    t.scores = round == 0 ? scan.memory.scores : nullptr;
+    if (scan.nprobe != 0 || t.first < t.last)
+      s.rounds.wide[round] ? launch_wide_tiles(t, stream) : launch_tiles(t, stream);
+    clock.mark(scan_names[coarse][std::min(round, 2u)]);
+    if (round + 1 == s.rounds.count) break;
+    finish.scores = round == 0 ? scan.memory.scores : nullptr;
+    launch_limits(finish, many, stream);
+    clock.mark(coarse ? "coarse limits" : "limits");
   }
-};
+  finish.scores = s.rounds.count == 1 ? scan.memory.scores : nullptr;
+  if (s.rounds.count == 1 && !many)
+    finish.cached_scores = cacheable_scores(finish, machine.multiprocessors, machine.shared_limit);
+  launch_finish(finish, many, stream);
+  clock.mark(coarse ? "coarse finish" : "finish");
+}
 
 Engine::Engine(int device, Allocator& allocator) : impl_(std::make_unique<Impl>(device, allocator)) {}
 Engine::~Engine() = default;
 
-std::unique_ptr<DeviceCorpus> Engine::load(const Corpus& corpus, StreamHandle stream) {
+std::uint64_t Engine::bytes_needed(const Corpus& corpus, const Part& part) {
+  const KeptRows kept(corpus);
+  return corpus_bytes(corpus, Layout(kept, kept.ranges(part)));
+}
+
+std::unique_ptr<DeviceCorpus> Engine::load(const Corpus& corpus, StreamHandle stream, const Part& part,
+                                           unsigned threads) {
   const DeviceGuard guard(impl_->device);
-  return load_corpus(corpus, impl_->allocator, stream);
+  const KeptRows kept(corpus);
+  const Layout layout(kept, kept.ranges(part));
+  const std::size_t bytes = corpus_bytes(corpus, layout);
+  require_memory(bytes + loading_bytes(corpus), layout.rows);
+  auto loaded = impl_->loader(stream, threads)
+                    .bring(kept, layout, std::make_shared<DeviceMemory>(impl_->allocator, bytes, stream));
+  check_status(IVF_GPU(StreamSynchronize)(static_cast<Stream>(stream)), "upload");
+  return loaded;
+}
+
+std::unique_ptr<DeviceCorpus> Engine::hide(const DeviceCorpus& corpus,
+                                           std::span<const std::span<const std::uint64_t>> hidden,
+                                           StreamHandle stream) {
+  const DeviceGuard guard(impl_->device);
+  auto filtered = hide_rows(corpus, hidden, impl_->loader(stream, 1));
+  check_status(IVF_GPU(StreamSynchronize)(static_cast<Stream>(stream)), "filter");
+  return filtered;
 }
 
 namespace {
@@ -326,12 +117,6 @@ struct Transfer {
   std::int64_t* ids = nullptr;
   std::int32_t* lists = nullptr;
 };
-
-void check_k(std::size_t k, const char* what) {
-  if (k >= 1 && k <= Engine::max_k) return;
-  throw Error(ErrorKind::misuse, std::string("expected ") + what + " of 1 to " + std::to_string(Engine::max_k) +
-                                     " on a device, found " + std::to_string(k));
-}
 
 }  // namespace
 
@@ -476,8 +261,7 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
       Counters counted{};
       copy(&counted, counters, sizeof(Counters), IVF_GPU(MemcpyDeviceToHost));
       check_status(IVF_GPU(StreamSynchronize)(stream), "search");
-      sum.rows_scanned +=
-          nprobe == 0 ? count * std::min<std::uint64_t>(corpus.impl().rows, scan.max_codes) : counted.scanned;
+      sum.rows_scanned += nprobe == 0 ? count * corpus.impl().prefix_of(options.max_codes).rows : counted.scanned;
       sum.rows_refined += counted.refined;
       sum.candidates += counted.candidates;
       sum.queries_overflowed += counted.overflowed;

@@ -85,6 +85,7 @@ struct Tuning {
   unsigned round_growth = 0;    ///< Rows of a round over those before it at most; 0: 16.
   unsigned query_tile = 0;      ///< Queries of a tile: 8, 16, 32, 64, 128, 256; 0: from the average group.
   unsigned slice_rows = 0;      ///< Rows of a work item at most; 0: so that the device is full.
+  bool narrow = false;          ///< Without groups of warps, where the device has them.
   unsigned range_rows = 0;      ///< Rows a query that a range search has room for at first; 0: from the workspace.
   std::uint64_t workspace = 0;  ///< Bytes; 0: 2 GiB. Larger requests are done in batches.
 };

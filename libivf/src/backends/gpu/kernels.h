@@ -6,13 +6,21 @@
 
 namespace ivf::detail::gpu {
 
+/// Where a row goes.
+struct UploadPlace {
+  std::uint32_t place;  ///< no_place: nowhere.
+  std::uint32_t list;
+  std::uint32_t origin;  ///< Its number in the sets of rows that filters give.
+};
+constexpr std::uint32_t no_place = 0xffffffffu;
+
 /// Rows of a segment, row-major, being brought into a corpus.
 struct UploadArgs {
   const std::uint16_t* hi;
   const std::uint16_t* lo;  ///< Null: zero.
   const float* squares;     ///< Stored squared norms.
   const std::int64_t* ids;
-  const uint2* places;  ///< Of each row: its place in the corpus, and its list.
+  const UploadPlace* places;
   std::uint32_t rows;
   unsigned d, steps;
   bool inner_product;
@@ -20,12 +28,25 @@ struct UploadArgs {
   std::uint16_t* to_lo;  ///< Null: the corpus has none.
   float* to_halves;
   std::int64_t* to_ids;
+  std::uint32_t* to_origins;
   unsigned* to_norms;  ///< Bits of the largest norm of each list.
   unsigned* to_norm;   ///< The same of all rows.
 };
 void launch_upload(const UploadArgs& args, Stream stream);
 /// Marks places [0, rows) as empty, before upload.
 void launch_clear_rows(float* halves, std::int64_t* ids, std::uint32_t rows, Stream stream);
+
+/// Copies what says that a place has a row, but not for the rows of a set.
+struct HideArgs {
+  const float* halves;
+  const std::int64_t* ids;
+  const std::uint32_t* origins;
+  const std::uint64_t* hidden;  ///< Bits, by origin.
+  std::uint32_t places;
+  float* to_halves;
+  std::int64_t* to_ids;
+};
+void launch_hide(const HideArgs& args, Stream stream);
 
 /// Rounds queries to bf16, rows of `steps` * 16 values, and describes them.
 struct PrepareArgs {
@@ -56,14 +77,17 @@ struct Rounds {
   unsigned count = 0;
   std::uint32_t ends[max_rounds] = {};
   unsigned query_tile[max_rounds] = {};  ///< Pairs of a work item.
+  bool wide[max_rounds] = {};            ///< Scanned by launch_wide_tiles().
   unsigned slice_rows[max_rounds] = {};  ///< Rows of a work item.
 };
 
 /// What a query scans, and the grouping of its pairs by list.
 struct PlanArgs {
-  Segments segments;           ///< lists are read, cums are written.
-  std::uint32_t* cums;         ///< The same cums.
-  const std::uint32_t* sizes;  ///< Rows of each list.
+  Segments segments;             ///< lists are read, cums are written.
+  std::uint32_t* cums;           ///< The same cums.
+  const std::uint32_t* sizes;    ///< Rows of each list.
+  const std::uint32_t* whole;    ///< Of a part of a corpus: rows of each list in the corpus. Null: the lists are whole.
+  const std::uint32_t* skipped;  ///< And of these, rows before those of the part.
   std::uint32_t nlist;
   std::uint32_t nq;
   std::uint32_t max_codes;  ///< 0xffffffff: no limit.
@@ -104,6 +128,13 @@ void launch_tiles(const TileArgs& args, Stream stream);
 /// The largest tile up to `wanted` whose shared memory fits; 8 fits every device.
 unsigned fitting_tile(unsigned wanted, unsigned steps, std::size_t shared_limit);
 
+/// The same by groups of warps, on devices that has_wide_tiles() names.
+void launch_wide_tiles(const TileArgs& args, Stream stream);
+/// Whether devices of this compute capability have them, and the kernels were compiled for it.
+bool has_wide_tiles(int major);
+/// The largest tile of 32, 64 or 128 queries up to `wanted` that fits, or the smallest; 0: none does.
+unsigned fitting_wide_tile(unsigned wanted, unsigned steps, std::size_t shared_limit);
+
 /// Ends queries, or sets their limits between rounds.
 struct FinishArgs {
   CorpusView corpus;
@@ -117,8 +148,9 @@ struct FinishArgs {
   std::uint32_t score_rows;
   Candidates candidates;  ///< The source otherwise; the destination of launch_limits.
   unsigned k;
-  unsigned capacity;  ///< Survivors of a query in shared memory; a power of two of at least 2k.
-  float* values;      ///< nq x k, or null
+  unsigned capacity;       ///< Survivors of a query in shared memory; a power of two of at least 2k.
+  unsigned cached_scores;  ///< Scores that are kept in shared memory between two looks at them; 0: none, or all.
+  float* values;           ///< nq x k, or null
   std::int64_t* ids;
   std::int32_t* lists;
   Counters* counters;         ///< May be null.
@@ -141,6 +173,10 @@ struct MatrixArgs {
   unsigned blocks;
 };
 void launch_matrix(const MatrixArgs& args, Stream stream);
+
+/// FinishArgs::cached_scores of a finish after one round: all where every query has a multiprocessor to itself and they
+/// fit its shared memory, or 0.
+unsigned cacheable_scores(const FinishArgs& args, unsigned multiprocessors, std::size_t shared_limit);
 
 /// FinishArgs::capacity for k results: survivors of a query that fit.
 unsigned finish_capacity(unsigned k, bool many_queries);

@@ -24,24 +24,37 @@ __global__ void upload(UploadArgs a) {
   const unsigned lane = threadIdx.x % warp_lanes;
   const std::size_t row = static_cast<std::size_t>(blockIdx.x) * (threads / warp_lanes) + threadIdx.x / warp_lanes;
   if (row >= a.rows) return;
-  const uint2 place = a.places[row];
+  const UploadPlace to = a.places[row];
+  if (to.place == no_place) return;
   const std::uint16_t* hi = a.hi + row * a.d;
   const std::uint16_t* lo = a.lo == nullptr ? nullptr : a.lo + row * a.d;
   for (unsigned i = lane; i < a.steps * step_dims; i += warp_lanes) {
-    const std::size_t to = plane_offset(place.x, i, a.steps);
-    a.to_hi[to] = i < a.d ? hi[i] : std::uint16_t{0};
-    if (a.to_lo != nullptr) a.to_lo[to] = lo != nullptr && i < a.d ? lo[i] : std::uint16_t{0};
+    const std::size_t at = plane_offset(to.place, i, a.steps);
+    a.to_hi[at] = i < a.d ? hi[i] : std::uint16_t{0};
+    if (a.to_lo != nullptr) a.to_lo[at] = lo != nullptr && i < a.d ? lo[i] : std::uint16_t{0};
   }
   if (lane != 0) return;
   const float square = a.squares[row];
-  a.to_halves[place.x] = half_of(square, a.inner_product);
-  a.to_ids[place.x] = a.ids[row];
+  a.to_halves[to.place] = half_of(square, a.inner_product);
+  a.to_ids[to.place] = a.ids[row];
+  a.to_origins[to.place] = to.origin;
   const double norm = sqrt(static_cast<double>(square) * (1 + 0x1p-22) + 0x1p-148);
   if (norm < largest_norm) {
     const unsigned bits = __float_as_uint(__double2float_ru(norm));
-    atomicMax(a.to_norms + place.y, bits);
-    atomicMax(a.to_norm, bits);
+    // Few rows are larger than all before them: most read, and do not wait for each other.
+    if (load_fresh(a.to_norms + to.list) < bits) atomicMax(a.to_norms + to.list, bits);
+    if (load_fresh(a.to_norm) < bits) atomicMax(a.to_norm, bits);
   }
+}
+
+__global__ void hide(HideArgs a) {
+  const std::size_t i = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= a.places) return;
+  const std::int64_t id = a.ids[i];
+  const std::uint32_t origin = id == -1 ? 0 : a.origins[i];
+  const bool there = id != -1 && (a.hidden[origin / 64] >> (origin % 64) & 1) == 0;
+  a.to_halves[i] = there ? a.halves[i] : INFINITY;
+  a.to_ids[i] = there ? id : -1;
 }
 
 /// One warp a query.
@@ -92,6 +105,12 @@ void launch_upload(const UploadArgs& args, Stream stream) {
   if (args.rows == 0) return;
   launch_kernel(upload, blocks_for(args.rows, threads / warp_lanes), threads, 0, stream, args);
   check_launch("upload");
+}
+
+void launch_hide(const HideArgs& args, Stream stream) {
+  if (args.places == 0) return;
+  launch_kernel(hide, blocks_for(args.places, threads), threads, 0, stream, args);
+  check_launch("hide");
 }
 
 void launch_prepare(const PrepareArgs& args, Stream stream) {
