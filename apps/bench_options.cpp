@@ -119,8 +119,9 @@ void BenchOptions::define(OptionSet& set, const char* swept) {
 
 Placement BenchOptions::placement() const {
   Placement place = device.placement();
-  // Kernels of the CPU lose nothing of such values anyway; an index has values of its own, which are not rounded.
-  if (dtype && (!device.native_cpu() || !index.empty())) place.dtype = *dtype;
+  // Kernels of ivf lose nothing of such values anyway; an index has values of its own, which are not rounded.
+  const bool native = device.native_cpu() || place.backend == BackendChoice::native;
+  if (dtype && (!native || !index.empty())) place.dtype = *dtype;
   return place;
 }
 

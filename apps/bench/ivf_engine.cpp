@@ -32,7 +32,8 @@ LibraryInfo describe(const Index& index, const RunOptions& options) {
   info.device_name = device.description;
   info.device_bytes = device.total_memory;
   info.backend = runtime_name(DeviceName::parse(info.device).kind);
-  if (info.kernels == "torch") info.torch_version = torch_info().version;
+  // Kernels of ivf have their memory from LibTorch on every device but the CPU.
+  if (info.kernels == "torch" || info.device != "cpu") info.torch_version = torch_info().version;
   return info;
 }
 

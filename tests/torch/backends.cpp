@@ -41,21 +41,29 @@ Placement Tested::with(DeviceType dtype) const {
   return result;
 }
 
+/// Whether the module is the one whose GPU is emulated. Other backends are tested with the usual one.
+bool emulated() {
+  const std::string directory = std::getenv("IVF_MODULE_DIR");
+  return directory.ends_with("/emulated");
+}
+
 std::vector<Tested> tested_backends() {
   std::vector<Tested> found{{"native", {}, false, true}};
   if (!prepared || !has_torch_module()) return found;
+  if (emulated()) {
+    found.push_back({"emulated", {"cuda", BackendChoice::native, DeviceType::float32, {}}, false, true});
+    return found;
+  }
   found.push_back({"torch cpu", {"cpu", BackendChoice::torch, DeviceType::float32, {}}, false, true});
   if (const auto placement = test_device()) {
     found.push_back({"test device", *placement, true, true});
     found.push_back({"test device without float64", *placement, true, false});
   }
   for (const DeviceInfo& device : list_devices()) {
-    const std::string kind = DeviceName::parse(device.name).kind;
-    if (kind == "cuda" || kind == "rocm") {
-      found.push_back(
-          {"torch " + device.name, {device.name, BackendChoice::torch, DeviceType::float32, {}}, false, true});
-      break;
-    }
+    const DeviceName name = DeviceName::parse(device.name);
+    if ((name.kind != "cuda" && name.kind != "rocm") || name.index != 0u) continue;
+    const BackendChoice choice = device.backend == "native" ? BackendChoice::native : BackendChoice::torch;
+    found.push_back({device.backend + " " + device.name, {device.name, choice, DeviceType::float32, {}}, false, true});
   }
   return found;
 }
@@ -64,7 +72,7 @@ Tolerance tolerance_of(const Tested& tested) { return {tested.torch() ? 1u : 0u,
 
 std::optional<Placement> test_device() {
   const std::string plugin = plugin_path();
-  if (!has_torch_module() || plugin.empty()) return std::nullopt;
+  if (!has_torch_module() || emulated() || plugin.empty()) return std::nullopt;
   return Placement{"dml", BackendChoice::automatic, DeviceType::float32, plugin};
 }
 

@@ -31,13 +31,16 @@ struct Tested {
   bool test_device = false;
   bool float64 = true;  ///< Of the test device, which can be told to have none.
 
-  bool torch() const noexcept { return name != "native"; }
-  /// The placement with rows kept in a type; the native backend knows only one.
+  /// Somewhere else than on the native CPU backend.
+  bool on_device() const noexcept { return name != "native"; }
+  bool torch() const noexcept { return test_device || placement.backend == BackendChoice::torch; }
+  /// The placement with rows kept in a type; native backends know only one.
   Placement with(DeviceType dtype) const;
 };
 
 /// The native CPU backend; with a LibTorch module LibTorch's CPU, the test device with and without float64 (which is
-/// what --device dml is here), and a GPU if there is one. In a build without LibTorch: the native one.
+/// what --device dml is here), and a GPU if there is one, by its native backend and by LibTorch. In a build without
+/// LibTorch: the native one. With the module of emulated/: the native CPU backend and the emulated GPU.
 std::vector<Tested> tested_backends();
 
 /// The portable backends may be one unit of the last place off.
@@ -54,7 +57,7 @@ void for_each_backend(Check check) {
 
 constexpr DeviceType all_dtypes[] = {DeviceType::float32, DeviceType::float16, DeviceType::bfloat16};
 
-/// The test device as `dml`, when it is built.
+/// The test device as `dml`, when it is built, and the module is not that of emulated/.
 std::optional<Placement> test_device();
 /// One of its counters (tests/torch/device/counters.h).
 std::uint64_t device_counter(const char* name);

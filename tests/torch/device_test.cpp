@@ -68,6 +68,8 @@ TEST_CASE("a device that is not there is refused with what was found") {
              Contains("misuse: expected a device of cpu, cuda[:N], rocm[:N] or dml[:N], found 'gpu'"));
   CHECK_THAT(error_of_to(index, {"cpu", BackendChoice::native, DeviceType::bfloat16, {}}),
              Contains("misuse: expected float32 for the native CPU backend"));
+  CHECK_THAT(error_of_to(index, {"cuda", BackendChoice::native, DeviceType::float16, {}}),
+             Contains("misuse: expected float32 for the native cuda backend"));
 }
 
 TEST_CASE("a module that is missing or broken is told from one that is there") {

@@ -158,7 +158,7 @@ TEST_CASE("removal on every backend: an index that is searched, reduced, and add
 TEST_CASE("removal: a device does not scan rows that are gone") {
   const Scene scene = large_scene(Metric::l2, 1000, 8, 4, 6, 12);
   for_each_backend([&](const Tested& tested) {
-    if (!tested.torch()) return;
+    if (!tested.on_device()) return;
     INFO(tested.name);
     auto flat = scene.flat(2, tested.placement);
     CHECK(flat.search(scene.query_view()).stats.rows_scanned == 6 * 1000);

@@ -136,7 +136,7 @@ TEST_CASE("every backend equals the native one on batches of many queries") {
     params.threads = 2;
     const auto expected = scene.ivf(3).search(scene.query_view(), params);
     for_each_backend([&](const Tested& tested) {
-      if (!tested.torch()) return;
+      if (!tested.on_device()) return;
       const auto index = scene.ivf(3, tested.with(all_dtypes[random.below(3)]));
       for (const SearchMode mode : {SearchMode::matrix, SearchMode::csr}) {
         params.mode = mode;

@@ -37,11 +37,13 @@ TorchModule& torch_module_with(const std::string& plugin) {
   return module;
 }
 
-void check_native_cpu(const Placement& placement) {
+/// Native kernels have planes of their own.
+void check_native(const Placement& placement, std::string_view where) {
   if (placement.dtype != DeviceType::float32) {
-    throw Error(ErrorKind::misuse,
-                "expected float32 for the native CPU backend, found a 16-bit type; it already scans 16 bits of each "
-                "value: leave --dtype away, or choose the torch backend");
+    throw Error(ErrorKind::misuse, fmt::format("expected float32 for the native {} backend, found a 16-bit type; it "
+                                               "already scans 16 bits of each value: leave --dtype away, or choose "
+                                               "the torch backend",
+                                               where));
   }
 }
 
@@ -50,15 +52,10 @@ void check_native_cpu(const Placement& placement) {
 std::shared_ptr<Backend> open_backend(const Placement& placement) {
   const DeviceName name = DeviceName::parse(placement.device);
   if (name.kind == "cpu" && placement.backend != BackendChoice::torch) {
-    check_native_cpu(placement);
+    check_native(placement, "CPU");
     return {&cpu_backend(), [](Backend*) {}};
   }
-  if (placement.backend == BackendChoice::native) {
-    throw Error(ErrorKind::misuse,
-                fmt::format("expected a device with native kernels, found {}; leave --backend away, or "
-                            "choose the torch backend",
-                            placement.device));
-  }
+  if (placement.backend == BackendChoice::native) check_native(placement, name.kind);
   return torch_module_with(placement.torch_plugin).open(placement);
 }
 

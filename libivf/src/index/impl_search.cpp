@@ -79,7 +79,7 @@ class BatchedScan {
       scan(request, first);
     }
     stats.threads = resources_.threads;
-    stats.isa = backend_.isa();
+    if (stats.isa.empty()) stats.isa = backend_.isa();  // A backend may have passed the work on.
   }
 
  private:

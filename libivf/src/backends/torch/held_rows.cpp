@@ -9,24 +9,29 @@
 
 namespace ivf::detail::torch_backend {
 
+at::Tensor hold_on_device(const Runtime& runtime, MatrixView rows, unsigned threads) {
+  runtime.require_memory(rows.rows * rows.dim * sizeof(float),
+                         fmt::format("{} rows of dimension {}", rows.rows, rows.dim));
+  return on_device(runtime, threads, [&] {
+    const at::Tensor values = at::empty({static_cast<std::int64_t>(rows.rows), static_cast<std::int64_t>(rows.dim)},
+                                        runtime.options(at::kFloat));
+    const std::size_t piece = std::max<std::size_t>(1, (std::size_t{32} << 20) / (rows.dim * sizeof(float)));
+    for (std::size_t first = 0; first < rows.rows; first += piece) {
+      const std::size_t n = std::min(piece, rows.rows - first);
+      values.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(n))
+          .copy_(upload_rows(runtime, rows.slice(first, n), threads));
+    }
+    return values;
+  });
+}
+
 DeviceRows::DeviceRows(std::shared_ptr<const Runtime> runtime, MatrixView rows, unsigned threads,
                        std::uint64_t max_memory)
     : runtime_(std::move(runtime)),
       rows_(rows),
       threads_(threads),
       memory_(max_memory == 0 ? std::uint64_t{1} << 30 : max_memory) {
-  runtime_->require_memory(rows.rows * rows.dim * sizeof(float),
-                           fmt::format("{} rows of dimension {}", rows.rows, rows.dim));
-  on_device(*runtime_, threads_, [&] {
-    values_ = at::empty({static_cast<std::int64_t>(rows.rows), static_cast<std::int64_t>(rows.dim)},
-                        runtime_->options(at::kFloat));
-    const std::size_t piece = std::max<std::size_t>(1, (std::size_t{32} << 20) / (rows.dim * sizeof(float)));
-    for (std::size_t first = 0; first < rows.rows; first += piece) {
-      const std::size_t n = std::min(piece, rows.rows - first);
-      values_.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(n))
-          .copy_(upload_rows(*runtime_, rows.slice(first, n), threads_));
-    }
-  });
+  values_ = hold_on_device(*runtime_, rows, threads);
 }
 
 void DeviceRows::assign(const Corpus& centroids, std::int32_t* list, float* value) {

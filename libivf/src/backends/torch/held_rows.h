@@ -9,6 +9,9 @@
 
 namespace ivf::detail::torch_backend {
 
+/// Rows on the device, n x d. Throws Error(failed) when they do not fit.
+at::Tensor hold_on_device(const Runtime& runtime, MatrixView rows, unsigned threads);
+
 class DeviceRows final : public HeldRows {
  public:
   /// Uploads the rows. Throws Error(failed) when they do not fit.

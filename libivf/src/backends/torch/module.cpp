@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "backends/torch/module.h"
+#include "backends/torch/native.h"
 #include "backends/torch/runtime.h"
 #include "backends/torch/torch_backend.h"
 
@@ -32,11 +33,29 @@ class Module final : public TorchModule {
     plugins_.insert(path);
   }
 
-  std::vector<DeviceInfo> devices() const override { return torch_backend::torch_devices(); }
+  std::vector<DeviceInfo> devices() const override {
+    std::vector<DeviceInfo> found;
+    for (DeviceInfo& device : torch_backend::torch_devices()) {
+      const std::string isa = torch_backend::native_isa(device.name);
+      if (!isa.empty()) torch_backend::describe_native(found.emplace_back(device), isa);
+      found.push_back(std::move(device));
+    }
+    return found;
+  }
 
   std::unique_ptr<Backend> open(const Placement& placement) override {
-    return std::make_unique<torch_backend::TorchBackend>(torch_backend::Runtime::open(placement.device),
-                                                         placement.dtype);
+    const bool kernels = placement.backend != BackendChoice::torch && placement.dtype == DeviceType::float32;
+    if (kernels) {
+      if (auto native = torch_backend::open_native(placement.device)) return native;
+    }
+    auto runtime = torch_backend::Runtime::open(placement.device);
+    if (placement.backend == BackendChoice::native) {
+      throw Error(ErrorKind::misuse,
+                  fmt::format("expected a device with native kernels, found {}; leave --backend away, or choose the "
+                              "torch backend",
+                              placement.device));
+    }
+    return std::make_unique<torch_backend::TorchBackend>(std::move(runtime), placement.dtype);
   }
 
  private:

@@ -17,8 +17,10 @@ class TorchModule {
   virtual TorchInfo info() const = 0;
   /// Opens a library that registers a device; again for the same path does nothing. Throws Error(failed).
   virtual void load_plugin(const std::string& path) = 0;
+  /// Twice where both backends compute, the native one first.
   virtual std::vector<DeviceInfo> devices() const = 0;
-  /// The portable backend on a device. Throws Error(misuse) when the device is not there, saying what was found.
+  /// The native backend of a device, or the portable one, as the placement asks. Throws Error(misuse) when the device
+  /// is not there, saying what was found.
   virtual std::unique_ptr<Backend> open(const Placement& placement) = 0;
 };
 

@@ -38,26 +38,16 @@ double scale_for(DeviceType dtype, double largest) noexcept {
 DeviceCorpus::DeviceCorpus(std::shared_ptr<const Runtime> runtime, const Corpus& corpus, DeviceType dtype)
     : runtime_(std::move(runtime)), host_(std::make_shared<const HostRows>(corpus)), dtype_(dtype) {}
 
-DeviceCorpus::~DeviceCorpus() { runtime_->ledger().held -= bytes_; }
-
-void DeviceCorpus::reserve(std::uint64_t bytes, const std::string& what) {
-  bytes_ = bytes;
-  DeviceLedger& ledger = runtime_->ledger();
-  const std::uint64_t held = ledger.held += bytes;
-  std::uint64_t most = ledger.most.load();
-  while (held > most && !ledger.most.compare_exchange_weak(most, held)) {
-  }
-  runtime_->require_memory(bytes, what);
-}
-
 std::shared_ptr<const DeviceCorpus> DeviceCorpus::load(std::shared_ptr<const Runtime> runtime, const Corpus& corpus,
                                                        DeviceType dtype) {
   const std::shared_ptr<DeviceCorpus> result(new DeviceCorpus(std::move(runtime), corpus, dtype));
   const HostRows& host = result->host();
   const std::uint64_t value_bytes = dtype == DeviceType::float32 ? 4 : 2;
-  result->reserve((host.count() + group_rows) * (host.dim() * value_bytes + sizeof(float) + sizeof(idx_t)) +
-                      host.offsets().size() * sizeof(std::int64_t),
-                  fmt::format("{} rows of dimension {}", host.count(), host.dim()));
+  result->reserved_ = std::make_shared<Reservation>(
+      result->runtime_,
+      (host.count() + group_rows) * (host.dim() * value_bytes + sizeof(float) + sizeof(idx_t)) +
+          host.offsets().size() * sizeof(std::int64_t),
+      fmt::format("{} rows of dimension {}", host.count(), host.dim()));
   on_device(result->runtime(), available_threads(), [&] { result->fill(); });
   return result;
 }
@@ -65,10 +55,10 @@ std::shared_ptr<const DeviceCorpus> DeviceCorpus::load(std::shared_ptr<const Run
 std::shared_ptr<const DeviceCorpus> DeviceCorpus::without(std::span<const std::span<const std::uint64_t>> hidden,
                                                           unsigned threads) const {
   const std::shared_ptr<DeviceCorpus> result(new DeviceCorpus(*this));
-  result->bytes_ = 0;
   result->filtered_ = true;
-  result->reserve((host_->count() + group_rows) * (sizeof(float) + sizeof(bool)),
-                  fmt::format("a filter of {} rows", host_->count()));
+  result->reserved_ =
+      std::make_shared<Reservation>(runtime_, (host_->count() + group_rows) * (sizeof(float) + sizeof(bool)),
+                                    fmt::format("a filter of {} rows", host_->count()));
   const at::Tensor mask = runtime_->staging({count()}, at::kBool);
   parallel_for(threads, host_->count(), std::size_t{1} << 16, [&](std::size_t begin, std::size_t end, unsigned) {
     host_->get_hidden(hidden, begin, end - begin, mask.data_ptr<bool>() + begin);

@@ -22,7 +22,6 @@ class DeviceCorpus final : public Resident {
   /// Throws Error(failed), before anything is allocated, when the device has no room.
   static std::shared_ptr<const DeviceCorpus> load(std::shared_ptr<const Runtime> runtime, const Corpus& corpus,
                                                   DeviceType dtype);
-  ~DeviceCorpus() override;
   /// The same rows for searches that must not find those that are in `hidden`, sets of the segments' rows as
   /// Corpus::hidden has them. Only what bias() gives is another.
   std::shared_ptr<const DeviceCorpus> without(std::span<const std::span<const std::uint64_t>> hidden,
@@ -60,8 +59,6 @@ class DeviceCorpus final : public Resident {
  private:
   DeviceCorpus(std::shared_ptr<const Runtime> runtime, const Corpus& corpus, DeviceType dtype);
   DeviceCorpus(const DeviceCorpus&) = default;
-  /// Enters `bytes` in the ledger, from which the destructor takes them, and makes sure that they are there.
-  void reserve(std::uint64_t bytes, const std::string& what);
   void fill();
   at::Tensor restored(const at::Tensor& rows) const;
 
@@ -71,7 +68,7 @@ class DeviceCorpus final : public Resident {
   double scale_ = 1;  ///< Rows are kept times this power of two, so that 16 bits hold the largest.
   Rounding rounding_;
   double largest_norm_ = 0;
-  std::uint64_t bytes_ = 0;  ///< In the ledger.
+  std::shared_ptr<const Reservation> reserved_;
   bool filtered_ = false;
   at::Tensor rows_, bias_;  ///< With group_rows - 1 more, zeros, behind the last row.
   at::Tensor ids_, offsets_, sizes_;

@@ -156,6 +156,25 @@ void Runtime::require_memory(std::uint64_t bytes, const std::string& what) const
                           name_, mebibytes(bytes), what, mebibytes(free), mebibytes(info.total_memory)));
 }
 
+Reservation::Reservation(std::shared_ptr<const Runtime> runtime, std::uint64_t bytes, const std::string& what)
+    : runtime_(std::move(runtime)), bytes_(bytes) {
+  DeviceLedger& ledger = runtime_->ledger();
+  const std::uint64_t held = ledger.held += bytes;
+  std::uint64_t most = ledger.most.load();
+  while (held > most && !ledger.most.compare_exchange_weak(most, held)) {
+  }
+  try {
+    runtime_->require_memory(bytes, what);
+  } catch (...) {
+    ledger.held -= bytes;
+    throw;
+  }
+}
+
+Reservation::~Reservation() {
+  if (runtime_ != nullptr) runtime_->ledger().held -= bytes_;
+}
+
 at::Tensor Runtime::staging(at::IntArrayRef sizes, at::ScalarType type) const {
   return at::empty(sizes, at::TensorOptions().dtype(type).pinned_memory(device_.is_cuda()));
 }

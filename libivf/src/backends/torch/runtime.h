@@ -71,6 +71,27 @@ class Runtime {
   DeviceLedger* ledger_ = nullptr;
 };
 
+/// Bytes of what an index keeps on a device, in its ledger.
+class Reservation {
+ public:
+  Reservation() = default;
+  /// Throws Error(failed) when `bytes` for `what` do not fit.
+  Reservation(std::shared_ptr<const Runtime> runtime, std::uint64_t bytes, const std::string& what);
+  Reservation(Reservation&& other) noexcept { *this = std::move(other); }
+  Reservation& operator=(Reservation&& other) noexcept {
+    std::swap(runtime_, other.runtime_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+  ~Reservation();
+
+ private:
+  std::shared_ptr<const Runtime> runtime_;
+  std::uint64_t bytes_ = 0;
+};
+
 /// The LibTorch that is loaded.
 const BuildInfo& build_info();
 /// Every device that it can use, the CPU first, named as users name them.

@@ -7,6 +7,16 @@ namespace ivf::detail::torch_backend {
 
 double auto_threshold(std::size_t nlist) noexcept { return 2.0 * static_cast<double>(nlist) / 512; }
 
+void probe_by_topk(Backend& backend, const ScanRequest& request, std::size_t k, std::int32_t* lists, float* bounds,
+                   SearchStats& stats) {
+  std::vector<idx_t> ids(request.queries.rows * k);
+  backend.topk(request, k, bounds, ids.data(), stats);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    lists[i] = static_cast<std::int32_t>(ids[i]);
+    if (request.corpus->inner_product) bounds[i] = -bounds[i];
+  }
+}
+
 TorchBackend::TorchBackend(std::shared_ptr<const Runtime> runtime, DeviceType dtype)
     : runtime_(std::move(runtime)),
       dtype_(dtype),
@@ -24,12 +34,7 @@ void TorchBackend::topk(const ScanRequest& request, std::size_t k, float* values
 
 void TorchBackend::probe(const ScanRequest& request, std::size_t k, std::int32_t* lists, float* bounds,
                          SearchStats& stats) {
-  std::vector<idx_t> ids(request.queries.rows * k);
-  topk(request, k, bounds, ids.data(), stats);
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    lists[i] = static_cast<std::int32_t>(ids[i]);
-    if (request.corpus->inner_product) bounds[i] = -bounds[i];
-  }
+  probe_by_topk(*this, request, k, lists, bounds, stats);
 }
 
 RangeHits TorchBackend::range(const ScanRequest& request, float radius, SearchStats& stats) {

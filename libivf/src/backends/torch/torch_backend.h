@@ -12,6 +12,10 @@ namespace ivf::detail::torch_backend {
 /// where that has 8 (docs/benchmarks.md has the sweep that sets it).
 double auto_threshold(std::size_t nlist) noexcept;
 
+/// Backend::probe() by topk(): its values are bounds, too.
+void probe_by_topk(Backend& backend, const ScanRequest& request, std::size_t k, std::int32_t* lists, float* bounds,
+                   SearchStats& stats);
+
 class TorchBackend final : public Backend {
  public:
   TorchBackend(std::shared_ptr<const Runtime> runtime, DeviceType dtype);

@@ -1,0 +1,157 @@
+#include "backends/torch/gpu_search.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "backends/torch/search.h"
+#include "parallel.h"
+#include "search/plan.h"
+
+namespace ivf::detail::torch_backend {
+namespace {
+
+/// Up to this many bytes, copies from memory as it is are quicker than by way of page-locked memory.
+constexpr std::uint64_t small_bytes = std::uint64_t{64} << 10;
+
+/// Takes the time of phases.
+class Stopwatch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double, std::milli>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+std::shared_ptr<const GpuCorpus> gpu_corpus_of(const std::shared_ptr<GpuDevice>& device, const Corpus& corpus) {
+  if (auto there = std::dynamic_pointer_cast<const GpuCorpus>(corpus.resident)) return there;
+  return std::make_shared<const GpuCorpus>(device, corpus);
+}
+
+GpuSearch::GpuSearch(std::shared_ptr<GpuDevice> device, const ScanRequest& request, std::size_t k, SearchStats& stats)
+    : device_(std::move(device)),
+      request_(request),
+      k_(k),
+      stats_(stats),
+      corpus_(gpu_corpus_of(device_, *request.corpus)),
+      memory_(request.max_memory == 0 ? std::uint64_t{1} << 30 : request.max_memory) {
+  if (request.coarse != nullptr) {
+    centroids_ = gpu_corpus_of(device_, *request.coarse);
+    nprobe_ = request.coarse_nprobe;
+  } else if (request.probes.lists != nullptr) {
+    nprobe_ = request.probes.nprobe;
+  }
+}
+
+bool GpuSearch::possible() const noexcept {
+  if (corpus_->rows() == nullptr || (centroids_ != nullptr && centroids_->rows() == nullptr)) return false;
+  if (k_ > gpu::Engine::max_k) return false;
+  const bool everywhere = centroids_ != nullptr && nprobe_ >= request_.corpus->nlist && request_.max_codes == 0;
+  return nprobe_ <= gpu::Engine::max_k || everywhere;
+}
+
+std::uint64_t GpuSearch::query_bytes() const noexcept {
+  const std::uint64_t lists = request_.probes.lists == nullptr ? 0 : nprobe_ * sizeof(std::int32_t);
+  return request_.queries.dim * sizeof(float) + k_ * (sizeof(float) + sizeof(idx_t)) + lists;
+}
+
+std::size_t GpuSearch::batch_size() const noexcept {
+  // A quarter of the memory for queries and results, the rest for the engine. And no more than a device does in some
+  // tenths of a second, so that a search that is abandoned ends soon.
+  constexpr double most_products = 5e12;
+  const double lists = nprobe_ == 0 ? 1.0
+                                    : static_cast<double>(std::min(nprobe_, request_.corpus->nlist)) /
+                                          static_cast<double>(request_.corpus->nlist);
+  const double products = static_cast<double>(corpus_->count()) * lists * static_cast<double>(request_.queries.dim);
+  const auto soon = static_cast<std::size_t>(std::max(most_products / std::max(products, 1.0), 256.0));
+  return std::max<std::size_t>(std::min<std::uint64_t>(soon, memory_ / 4 / query_bytes()), 1);
+}
+
+void GpuSearch::run(float* values, idx_t* ids) {
+  const std::size_t nq = request_.queries.rows, nlist = request_.corpus->nlist;
+  const std::size_t lists = nprobe_ == 0 ? nlist : nprobe_;
+  stats_.avg_group_size = average_group(nq, lists, nlist);
+  stats_.auto_threshold = average_group(gpu::matrix_queries + 1, lists, nlist);
+  stats_.chosen_mode = choose_mode(request_.mode, stats_.avg_group_size);
+  if (corpus_->count() == 0) {
+    const float nothing = std::numeric_limits<float>::infinity();
+    std::fill_n(values, nq * k_, request_.corpus->inner_product ? -nothing : nothing);
+    std::fill_n(ids, nq * k_, idx_t{-1});
+    return;
+  }
+  if (!request_.corpus->hidden.empty()) {
+    device_->run(request_.threads, [&](gpu::Engine& engine) {
+      filtered_ = engine.hide(*corpus_->rows(), request_.corpus->hidden, default_stream);
+    });
+  }
+  const std::size_t batch = batch_size();
+  for (std::size_t first = 0; first < nq; first += batch) {
+    const std::size_t count = std::min(batch, nq - first);
+    run_batch(first, count, values + first * k_, ids + first * k_);
+    stats_.lists_scanned += count * lists;
+    if (request_.progress != nullptr && *request_.progress) (*request_.progress)("search", first + count, nq);
+  }
+}
+
+void GpuSearch::run_batch(std::size_t first, std::size_t count, float* values, idx_t* ids) {
+  const Runtime& runtime = *device_->runtime();
+  const MatrixView queries = request_.queries.slice(first, count);
+  const std::int32_t* lists = request_.probes.lists == nullptr ? nullptr : request_.probes.lists + first * nprobe_;
+  Stopwatch watch;
+  if (count * query_bytes() <= small_bytes) {
+    device_->run(request_.threads, [&](gpu::Engine& engine) {
+      put(engine, {queries.data, count, queries.stride, false}, {lists, nprobe_, false}, {values, ids, nullptr, false});
+    });
+    ++stats_.host_syncs;
+    stats_.scan_ms += watch.lap();
+    return;
+  }
+  const auto n = static_cast<std::int64_t>(count), k = static_cast<std::int64_t>(k_);
+  at::Tensor found_values, found_ids;
+  device_->run(request_.threads, [&](gpu::Engine& engine) {
+    const at::Tensor placed = upload_rows(runtime, queries, request_.threads);
+    const at::Tensor placed_lists = lists == nullptr ? at::Tensor() : runtime.upload(lists, count * nprobe_, at::kInt);
+    found_values = at::empty({n, k}, runtime.options(at::kFloat));
+    found_ids = at::empty({n, k}, runtime.options(at::kLong));
+    stats_.group_ms += watch.lap();
+    put(engine, {placed.data_ptr<float>(), count, 0, true},
+        {lists == nullptr ? nullptr : placed_lists.data_ptr<std::int32_t>(), nprobe_, true},
+        {found_values.data_ptr<float>(), found_ids.data_ptr<std::int64_t>(), nullptr, true});
+    Download download(runtime);
+    found_values = download.add(found_values);
+    found_ids = download.add(found_ids);
+    ++stats_.host_syncs;  // For the engine's counts; the other is the download's.
+    download.finish(stats_);
+  });
+  stats_.scan_ms += watch.lap();
+  copy_out(found_values, values, request_.threads);
+  copy_out(found_ids, ids, request_.threads);
+  stats_.merge_ms += watch.lap();
+}
+
+void GpuSearch::put(gpu::Engine& engine, const gpu::Rows& queries, const gpu::ProbeLists& probes,
+                    const gpu::Results& results) {
+  gpu::Report report;
+  gpu::SearchOptions options;
+  options.k = k_;
+  options.max_codes = request_.max_codes;
+  options.mode = request_.mode;
+  options.tuning.workspace = std::max<std::uint64_t>(memory_ - std::min(memory_ / 4, queries.rows * query_bytes()), 1);
+  options.report = &report;
+  options.timed = false;
+  if (centroids_ != nullptr) {
+    engine.search(*centroids_->rows(), searched_rows(), queries, nprobe_, options, results, default_stream);
+  } else {
+    engine.topk(searched_rows(), queries, probes, options, results, default_stream);
+  }
+  stats_.chosen_mode = report.mode;
+  stats_.rows_scanned += report.rows_scanned;
+  stats_.rows_refined += report.rows_refined;
+}
+
+}  // namespace ivf::detail::torch_backend
