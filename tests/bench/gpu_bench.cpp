@@ -2,7 +2,7 @@
 // of synchronised wall clock), phases from events, survivors, achieved bytes and operations a second.
 //
 //   ivf_gpu_bench nb=262144 d=128 nlist=512 nprobe=32 k=20 nq=1,8,32 [mode=auto|matrix|csr] [tile=] [first=] [growth=]
-//                 [slice=] [repeat=] [check=QUERIES] [variants=1] [profile=1]
+//                 [slice=] [narrow=1] [repeat=] [check=QUERIES] [variants=1] [profile=1]
 //
 // variants=1 measures every nq under several tunings. check=N compares N queries with a brute-force canonical scan.
 // profile=1 marks one search of each for a profiler that starts off (ncu --profile-from-start off).
@@ -262,34 +262,34 @@ int main(int argc, char** argv) {
   plain.tuning.first_rows = static_cast<unsigned>(options.number("first", 0));
   plain.tuning.round_growth = static_cast<unsigned>(options.number("growth", 0));
   plain.tuning.slice_rows = static_cast<unsigned>(options.number("slice", 0));
+  plain.tuning.narrow = options.number("narrow", 0) != 0;
   plain.tuning.workspace = options.number("workspace", 0);
   for (const std::size_t nq : nqs) {
     std::vector<Variant> variants = {plain};
     if (options.number("variants", 0) != 0) {
-      const auto add = [&](SearchMode how, unsigned tile, unsigned first, unsigned growth) {
-        Variant v{(how == SearchMode::matrix ? "matrix"
-                                             : "csr tile " + std::to_string(tile) + " first " + std::to_string(first) +
-                                                   " growth " + std::to_string(growth)),
-                  how, plain.tuning};
+      const auto add = [&](SearchMode how, bool narrow, unsigned tile, unsigned first, unsigned growth) {
+        Variant v{
+            (how == SearchMode::matrix ? "matrix"
+                                       : std::string(narrow ? "narrow" : "wide") + " tile " + std::to_string(tile) +
+                                             " first " + std::to_string(first) + " growth " + std::to_string(growth)),
+            how, plain.tuning};
+        v.tuning.narrow = narrow;
         v.tuning.query_tile = tile;
         v.tuning.first_rows = first;
         v.tuning.round_growth = growth;
         variants.push_back(v);
       };
-      if (nq <= 256) add(SearchMode::matrix, 0, 0, 0);
-      if (nq >= 8 && nq <= 2048) {
-        for (const unsigned tile : {8u, 16u, 32u, 64u, 128u, 256u}) {
-          if (tile * nlist >= nq * nprobe / 2 && tile * nlist <= nq * nprobe * 8)
-            add(SearchMode::csr, tile, 1 << 20, 0);
-        }
+      if (nq <= 256) add(SearchMode::matrix, false, 0, 0, 0);
+      add(SearchMode::csr, true, 0, 0, 0);
+      for (const unsigned tile : {8u, 16u, 32u, 64u, 128u}) {
+        if (nq > 2048 || tile * nlist < nq * nprobe / 2 || tile * nlist > nq * nprobe * 8) continue;
+        add(SearchMode::csr, true, tile, 1 << 20, 0);
       }
-      if (nq >= 512) {
-        for (const unsigned tile : {64u, 128u, 256u}) {
-          for (const unsigned first : {512u, 1024u, 2048u}) add(SearchMode::csr, tile, first, 32);
-        }
-        add(SearchMode::csr, 128, 512, 6);
-        add(SearchMode::csr, 256, 512, 6);
-        add(SearchMode::csr, 0, 1 << 20, 0);
+      for (const unsigned tile : {32u, 64u, 128u}) {
+        if (tile * nlist > nq * nprobe * 16) continue;
+        add(SearchMode::csr, false, tile, 1 << 20, 0);
+        if (nq < 512) continue;
+        for (const unsigned first : {1024u, 1536u, 2048u, 4096u}) add(SearchMode::csr, false, tile, first, 32);
       }
     }
     for (const Variant& variant : variants) {

@@ -21,6 +21,9 @@ unsigned tile_for(double group) {
   return tile;
 }
 
+/// The same for groups of warps, whose tiles cost by what is in them; 0: lists are too seldom shared.
+unsigned wide_tile_for(double group) { return group > 64 ? 128 : group > 32 ? 64 : group >= 12 ? 32 : 0; }
+
 /// Tiles and slices of a round that scans `rows` rows of each query.
 void shape_round(const Work& work, std::uint64_t rows, const Tuning& tuning, const Machine& machine, unsigned round,
                  Schedule& s) {
@@ -28,8 +31,14 @@ void shape_round(const Work& work, std::uint64_t rows, const Tuning& tuning, con
       std::min(1.0, static_cast<double>(rows) / static_cast<double>(std::max<std::uint64_t>(work.usual_rows, 1)));
   const double probes = work.nprobe == 0 ? 1 : std::max(1.0, share * static_cast<double>(work.nprobe));
   const double group = static_cast<double>(work.nq) * probes / static_cast<double>(work.nprobe == 0 ? 1 : work.nlist);
-  const unsigned tile =
-      fitting_tile(tuning.query_tile != 0 ? tuning.query_tile : tile_for(group), work.steps, machine.shared_limit);
+  const unsigned wide = !machine.wide || tuning.narrow ? 0
+                        : tuning.query_tile != 0       ? tuning.query_tile
+                                                       : wide_tile_for(group);
+  const unsigned wide_tile = wide < 32 ? 0 : fitting_wide_tile(wide, work.steps, machine.shared_limit);
+  const unsigned tile = wide_tile != 0 ? wide_tile
+                                       : fitting_tile(tuning.query_tile != 0 ? tuning.query_tile : tile_for(group),
+                                                      work.steps, machine.shared_limit);
+  s.rounds.wide[round] = wide_tile != 0;
   const double lists =
       work.nprobe == 0 ? 1 : std::min(static_cast<double>(work.nlist), static_cast<double>(work.nq) * probes);
   const double tiles = std::max(lists, static_cast<double>(work.nq) * probes / tile);

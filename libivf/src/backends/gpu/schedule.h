@@ -30,6 +30,7 @@ struct Schedule {
 
 struct Machine {
   unsigned multiprocessors = 0;
+  bool wide = false;  ///< has_wide_tiles()
   std::size_t shared_limit = 0;
 };
 

@@ -4,25 +4,12 @@
 
 #include <utility>
 
-#include "backends/gpu/bounds.h"
-#include "backends/gpu/kernels.h"
-#include "backends/gpu/matrix_unit.h"
+#include "backends/gpu/tile_parts.h"
 
 namespace ivf::detail::gpu {
 namespace {
 
 IVF_DYNAMIC_MEMORY(256, dynamic_memory);
-
-constexpr unsigned chunk_steps = 8;  // Of 16 dimensions: what a stage holds of a row.
-constexpr unsigned block_bytes = block_values * 2;
-constexpr std::uint32_t no_query = 0xffffffffu;
-constexpr unsigned chunk_bytes = chunk_steps * block_bytes;  // Of a group of 8 rows.
-
-/// Of each query of a tile, in shared memory.
-struct Lane {
-  float threshold, offset, error;
-  std::uint32_t query, base, begin, end;
-};
 
 /// query_blocks: groups of 8 queries of a warp; row_blocks: groups of 16 rows of a warp; warps along queries and rows;
 /// stages: pieces of rows in flight; blocks: of a multiprocessor, for the compiler's choice of registers.
@@ -37,33 +24,12 @@ struct Shape {
   static constexpr int stage_queries_bytes = queries / 8 * chunk_bytes;
 };
 
-// Survivors that a lane gathers before its warp appends them, and those that it may find until it looks again.
-constexpr unsigned gathered_most = 5;
-constexpr unsigned found_most = 8;
-struct Gathered {
-  float values[gathered_most + found_most][warp_lanes];         ///< With the place in the tile in the lowest bits.
-  std::uint16_t tiles[gathered_most + found_most][warp_lanes];  ///< Number of the tile in the item.
-};
-constexpr unsigned place_bits = 6;
-
 template <class S>
 std::size_t tile_bytes(unsigned steps, bool resident, bool all_scores) {
   std::size_t bytes =
       static_cast<std::size_t>(S::stages) * (S::stage_rows_bytes + (resident ? 0 : S::stage_queries_bytes));
   if (resident) bytes += static_cast<std::size_t>(S::queries / 8) * steps * block_bytes;
   return bytes + S::queries * sizeof(Lane) + (all_scores ? 0 : S::query_warps * S::row_warps * sizeof(Gathered));
-}
-
-__device__ inline Pair pair_of(const TileArgs& a, std::uint32_t index) {
-  return a.items == nullptr ? Pair{index, 0, a.first, a.last} : a.pairs[index];
-}
-
-__device__ inline Item item_of(const TileArgs& a, std::uint32_t index, std::uint32_t tiles, unsigned tile) {
-  if (a.items != nullptr) return a.items[index];
-  // Tiles of one slice follow each other: they read the same rows.
-  const std::uint32_t slice = index / tiles, first = index % tiles * tile;
-  const std::uint32_t row = a.first + slice * a.slice_rows;
-  return {0, first, min(tile, a.nq - first), row, min(a.last, row + a.slice_rows)};
 }
 
 /// Rows [first, first + rows) of a group-aligned range, steps [first_step, first_step + count), into a stage. A thread
@@ -93,8 +59,7 @@ __device__ inline void copy_queries(const TileArgs& a, const Lane* lanes, unsign
 #pragma unroll 4
   for (unsigned query = threadIdx.x / units; query < S::queries; query += S::threads / units) {
     const std::uint32_t from = lanes[query].query;
-    const unsigned r = query % 8;
-    char* place = to + query / 8 * stride + unit / 2 * block_bytes + r * 32 + (((unit & 1) ^ (r >> 2)) << 4);
+    char* place = to + query_place(query, unit, stride);
     if (from == no_query) {
       clear_16(place);
     } else {
@@ -114,10 +79,9 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
   Lane* lanes = reinterpret_cast<Lane*>(queries + (resident ? S::queries / 8 * steps * block_bytes : 0));
   Gathered& gathered = reinterpret_cast<Gathered*>(lanes + S::queries)[warp];
   const std::uint32_t tiles_of_slice = (a.nq + S::queries - 1) / S::queries;
-  const std::uint32_t items =
-      a.items != nullptr ? *a.item_count : tiles_of_slice * ((a.last - a.first + a.slice_rows - 1) / a.slice_rows);
+  const std::uint32_t items = item_count(a, tiles_of_slice);
   const unsigned chunks = (steps + chunk_steps - 1) / chunk_steps;
-  const float scale = a.corpus.inner_product ? -1.0f : -2.0f;
+  Survivors<S::query_blocks, S::row_blocks, S::rows> survivors(a, gathered);
 
   for (std::uint32_t index = blockIdx.x; index < items;) {
     const Item item = item_of(a, index, tiles_of_slice, S::queries);
@@ -152,17 +116,7 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
     };
     copy_stage();  // On its way while the queries are described.
 
-    for (unsigned i = threadIdx.x; i < S::queries; i += S::threads) {
-      Lane l{INFINITY, 0, 0, no_query, 0, 0, 0};
-      if (i < item.pairs) {
-        const Pair pair = pair_of(a, item.first_pair + i);
-        const ScoreBounds bounds = score_bounds(a.info[pair.query], a.corpus.residuals[item.list],
-                                                a.corpus.norms[item.list], a.corpus.inner_product);
-        l = {0, bounds.offset, bounds.error, pair.query, pair.base, pair.begin, pair.end};
-        if (!all_scores) l.threshold = bounds.threshold(a.candidates.limits[pair.query]);
-      }
-      lanes[i] = l;
-    }
+    for (unsigned i = threadIdx.x; i < S::queries; i += S::threads) lanes[i] = lane_of<all_scores>(a, item, i);
     __syncthreads();
     index = next_item;
     if (resident) {
@@ -189,50 +143,7 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
     }
     float sums[S::row_blocks][S::query_blocks][4];
     float halves[S::row_blocks][2];
-    // Each lane gathers its own survivors, so that finding one takes no branch and no word from the others.
-    constexpr unsigned slot_bytes = warp_lanes * sizeof(float);
-    const unsigned gathered_begin = shared_address(&gathered.values[0][lane]);
-    unsigned gathered_end = gathered_begin;
-    unsigned marked = 0;  // Of them, those whose tile was noted.
-    const auto gathered_count = [&] { return (gathered_end - gathered_begin) / slot_bytes; };
-    const auto mark = [&](unsigned tile) {
-      const unsigned count = gathered_count();
-      for (; marked < count; ++marked) gathered.tiles[marked][lane] = static_cast<std::uint16_t>(tile);
-    };
-    const auto append = [&] {
-      const unsigned count = gathered_count(), most = warp_max(count);
-      constexpr unsigned together = 4;  // On their way at a time.
-      for (unsigned done = 0; done < most; done += together) {
-        float value[together];
-        std::uint32_t row[together], place[together];
-        const Lane* of[together];
-#pragma unroll
-        for (unsigned t = 0; t < together; ++t) {
-          const unsigned at = min(done + t, gathered_most + found_most - 1);
-          value[t] = gathered.values[at][lane];
-          const unsigned code = __float_as_uint(value[t]) & ((1u << place_bits) - 1);
-          const unsigned i = code % 4, n = code / 4 % S::query_blocks, m = code / 4 / S::query_blocks;
-          row[t] =
-              first + gathered.tiles[at][lane] * S::rows + (row_warp * S::row_blocks + m) * 16 + i / 2 * 8 + lane / 4;
-          of[t] = lanes + ((query_warp * S::query_blocks + n) * 8 + lane % 4 * 2 + i % 2);
-          place[t] = a.candidates.capacity;
-          if (done + t < count && row[t] >= of[t]->begin && row[t] < of[t]->end)
-            place[t] = atomicAdd(a.candidates.counts + of[t]->query, 1u);
-        }
-#pragma unroll
-        for (unsigned t = 0; t < together; ++t) {
-          if (place[t] >= a.candidates.capacity) continue;
-          const std::size_t to = static_cast<std::size_t>(of[t]->query) * a.candidates.capacity + place[t];
-          const float middle = fmaf(scale, value[t], of[t]->offset);
-          const float lower = middle - of[t]->error, upper = middle + of[t]->error;
-          const bool known = upper == upper;
-          a.candidates.bounds[to] = {known ? lower : -INFINITY, known ? upper : INFINITY};
-          a.candidates.rows[to] = list_begin + row[t];
-        }
-      }
-      gathered_end = gathered_begin;
-      marked = 0;
-    };
+    survivors.start(list_begin, first + row_warp * S::row_blocks * 16, lanes + query_warp * S::query_blocks * 8);
 
     unsigned chunk = 0, slot = 0, tile = 0;
     std::uint32_t row_of_tile = first;
@@ -293,47 +204,25 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
 #pragma unroll
         for (int n = 0; n < S::query_blocks; ++n) {
 #pragma unroll
-          for (int j = 0; j < 2; ++j) {
-            const Lane& l = lanes[(query_warp * S::query_blocks + n) * 8 + lane % 4 * 2 + j];
-            float* scores = a.scores + static_cast<std::size_t>(l.query) * a.score_stride + l.base;
-            const std::uint32_t end = min(l.end, last);
-#pragma unroll
-            for (int m = 0; m < S::row_blocks; ++m) {
-#pragma unroll
-              for (int i = 0; i < 2; ++i) {
-                const std::uint32_t row = tile_row + m * 16 + i * 8 + lane / 4;
-                if (row >= l.begin && row < end)
-                  scores[row] = fmaf(scale, sums[m][n][i * 2 + j] - halves[m][i], l.offset) + l.error;
-              }
-            }
+          for (int m = 0; m < S::row_blocks; ++m) {
+            write_scores(a, lanes + (query_warp * S::query_blocks + n) * 8 + lane % 4 * 2, tile_row + m * 16 + lane / 4,
+                         last, sums[m][n], halves[m]);
           }
         }
       } else {
-        static_assert(S::row_blocks * S::query_blocks * 4 <= 1 << place_bits);
-        constexpr int together = S::query_blocks < 2 ? 1 : 2;
-        static_assert(together * 4 <= found_most);
         // A loop over constants, which the codes of the places have to be.
         [&]<int... blocks>(std::integer_sequence<int, blocks...>) {
-          const auto look = [&]<int block>(std::integral_constant<int, block>) {
-            constexpr int m = block / S::query_blocks, n = block % S::query_blocks;
-            const float(&sum)[4] = sums[m][n];
-            store_unless_below<block * 4, slot_bytes>(gathered_end, sum[0] - halves[m][0], thresholds[n][0]);
-            store_unless_below<block * 4 + 1, slot_bytes>(gathered_end, sum[1] - halves[m][0], thresholds[n][1]);
-            store_unless_below<block * 4 + 2, slot_bytes>(gathered_end, sum[2] - halves[m][1], thresholds[n][0]);
-            store_unless_below<block * 4 + 3, slot_bytes>(gathered_end, sum[3] - halves[m][1], thresholds[n][1]);
-            if ((n + 1) % together == 0 && ballot(gathered_end > gathered_begin + gathered_most * slot_bytes) != 0) {
-              mark(tile);
-              append();
-            }
-          };
-          (look(std::integral_constant<int, blocks>()), ...);
+          (survivors.template look<blocks>(sums[blocks / S::query_blocks][blocks % S::query_blocks],
+                                           halves[blocks / S::query_blocks], thresholds[blocks % S::query_blocks],
+                                           tile),
+           ...);
         }
         (std::make_integer_sequence<int, S::row_blocks * S::query_blocks>());
-        mark(tile);
+        survivors.mark(tile);
       }
       ++tile;
     }
-    if constexpr (!all_scores) append();
+    if constexpr (!all_scores) survivors.append();
     wait_copies<0>();
     __syncthreads();  // The next item writes what was just read.
   }
