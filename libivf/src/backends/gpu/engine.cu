@@ -11,6 +11,60 @@ void check_k(std::size_t k, const char* what) {
                                      " on a device, found " + std::to_string(k));
 }
 
+void bring_queries(const Rows& queries, std::size_t d, std::size_t first, std::size_t count, const float*& data,
+                   std::size_t& stride, Stream stream) {
+  const std::size_t given = queries.stride == 0 ? d : queries.stride;
+  const float* from = queries.data + first * given;
+  if (queries.on_device) {
+    data = from;
+    stride = given;
+    return;
+  }
+  check_status(IVF_GPU(Memcpy2DAsync)(const_cast<float*>(data), d * sizeof(float), from, given * sizeof(float),
+                                      d * sizeof(float), count, IVF_GPU(MemcpyHostToDevice), stream),
+               "copy of queries");
+  stride = d;
+}
+
+void bring_probes(const ProbeLists& probes, std::size_t first, std::size_t count, const std::int32_t*& lists,
+                  Stream stream) {
+  const std::int32_t* from = probes.lists + first * probes.nprobe;
+  if (probes.on_device) {
+    lists = from;
+    return;
+  }
+  check_status(IVF_GPU(MemcpyAsync)(const_cast<std::int32_t*>(lists), from,
+                                    count * probes.nprobe * sizeof(std::int32_t), IVF_GPU(MemcpyHostToDevice), stream),
+               "copy of lists");
+}
+
+void Engine::Impl::launch_round(const Scan& scan, unsigned round, float* scores, Stream stream) const {
+  const Rounds& rounds = scan.schedule.rounds;
+  TileArgs t{};
+  t.corpus = scan.view;
+  t.queries = scan.memory.rounded;
+  t.info = scan.memory.info;
+  t.nq = static_cast<std::uint32_t>(scan.nq);
+  t.first = round == 0 ? 0 : rounds.ends[round - 1];
+  t.last = std::min(rounds.ends[round], scan.whole_rows);
+  if (scan.nprobe != 0) {
+    const PlanArgs p = scan.plan();
+    t.items = p.items + static_cast<std::size_t>(round) * p.item_capacity;
+    t.item_count = p.item_counts + round;
+    t.pairs = p.pairs + static_cast<std::size_t>(round) * scan.nq * scan.nprobe;
+  }
+  t.slice_rows = rounds.slice_rows[round];
+  t.query_tile = rounds.query_tile[round];
+  t.ticket = scan.memory.tickets + round;
+  t.scores = scores;
+  t.score_stride = scan.schedule.score_rows;
+  t.candidates = scan.memory.candidates;
+  t.multiprocessors = machine.multiprocessors;
+  t.shared_limit = machine.shared_limit;
+  if (scan.nprobe == 0 && t.first >= t.last) return;
+  rounds.wide[round] ? launch_wide_tiles(t, stream) : launch_tiles(t, stream);
+}
+
 void Engine::Impl::run(Scan& scan, const float* queries, std::size_t stride, const Scan* next,
                        StreamHandle stream_handle, PhaseClock& clock, bool coarse) {
   const Stream stream = static_cast<Stream>(stream_handle);
@@ -37,32 +91,10 @@ void Engine::Impl::run(Scan& scan, const float* queries, std::size_t stride, con
     launch_group(scan.plan(), stream);
     clock.mark("group");
   }
-  TileArgs t{};
-  t.corpus = scan.view;
-  t.queries = scan.memory.rounded;
-  t.info = scan.memory.info;
-  t.nq = static_cast<std::uint32_t>(scan.nq);
-  t.score_stride = s.score_rows;
-  t.candidates = scan.memory.candidates;
-  t.multiprocessors = machine.multiprocessors;
-  t.shared_limit = machine.shared_limit;
   static constexpr const char* scan_names[2][3] = {{"scan 1", "scan 2", "scan 3.."},
                                                    {"coarse scan 1", "coarse scan 2", "coarse scan 3.."}};
   for (unsigned round = 0; round < s.rounds.count; ++round) {
-    t.first = round == 0 ? 0 : s.rounds.ends[round - 1];
-    t.last = std::min(s.rounds.ends[round], scan.whole_rows);
-    if (scan.nprobe != 0) {
-      const PlanArgs p = scan.plan();
-      t.items = p.items + static_cast<std::size_t>(round) * p.item_capacity;
-      t.item_count = p.item_counts + round;
-      t.pairs = p.pairs + static_cast<std::size_t>(round) * scan.nq * scan.nprobe;
-    }
-    t.slice_rows = s.rounds.slice_rows[round];
-    t.query_tile = s.rounds.query_tile[round];
-    t.ticket = scan.memory.tickets + round;
-    t.scores = round == 0 ? scan.memory.scores : nullptr;
-    if (scan.nprobe != 0 || t.first < t.last)
-      s.rounds.wide[round] ? launch_wide_tiles(t, stream) : launch_tiles(t, stream);
+    launch_round(scan, round, round == 0 ? scan.memory.scores : nullptr, stream);
     clock.mark(scan_names[coarse][std::min(round, 2u)]);
     if (round + 1 == s.rounds.count) break;
     finish.scores = round == 0 ? scan.memory.scores : nullptr;
@@ -144,7 +176,7 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
   const Stream stream = static_cast<Stream>(stream_handle);
   const std::size_t nq = queries.rows, k = options.k;
   const std::size_t nprobe = centroids != nullptr || probes.lists != nullptr ? probes.nprobe : 0;
-  const std::size_t d = corpus.impl().lists.d, stride = queries.stride == 0 ? d : queries.stride;
+  const std::size_t d = corpus.impl().lists.d;
   if (nq == 0) return;
   PhaseClock clock(options.report != nullptr && options.timed, stream);
 
@@ -208,24 +240,8 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
     const auto copy = [&](void* to, const void* from, std::size_t size, auto kind) {
       check_status(IVF_GPU(MemcpyAsync)(to, from, size, kind, stream), "copy");
     };
-    if (queries.on_device) {
-      at.queries = queries.data + first * stride;
-      at.stride = stride;
-    } else {
-      check_status(
-          IVF_GPU(Memcpy2DAsync)(const_cast<float*>(at.queries), d * sizeof(float), queries.data + first * stride,
-                                 stride * sizeof(float), d * sizeof(float), count, IVF_GPU(MemcpyHostToDevice), stream),
-          "copy of queries");
-      at.stride = d;
-    }
-    if (probes.lists != nullptr) {
-      if (probes.on_device) {
-        at.probes = probes.lists + first * nprobe;
-      } else {
-        copy(const_cast<std::int32_t*>(at.probes), probes.lists + first * nprobe, count * nprobe * sizeof(std::int32_t),
-             IVF_GPU(MemcpyHostToDevice));
-      }
-    }
+    bring_queries(queries, d, first, count, at.queries, at.stride, stream);
+    if (probes.lists != nullptr) bring_probes(probes, first, count, at.probes, stream);
     scan.probes = centroids != nullptr ? found_lists : at.probes;
     scan.planned = centroids != nullptr;
     const auto place = [&](auto* device, auto* own) { return results.on_device ? device : own; };

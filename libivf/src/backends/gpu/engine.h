@@ -184,6 +184,7 @@ class Engine {
 
  private:
   struct Impl;
+  class RangeSearch;
   /// With centroids, the lists come from them; otherwise from `probes`.
   void run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, const Rows& queries, const ProbeLists& probes,
            const SearchOptions& options, const Results& results, StreamHandle stream);

@@ -61,7 +61,16 @@ struct Engine::Impl {
   /// Puts one scan on the stream. `next`, when not null, is the scan of the lists that this one finds.
   void run(Scan& scan, const float* queries, std::size_t stride, const Scan* next, StreamHandle stream_handle,
            PhaseClock& clock, bool coarse);
+  /// One round of it: all upper bounds go to `scores`, or what passes the limits to the candidates.
+  void launch_round(const Scan& scan, unsigned round, float* scores, Stream stream) const;
 };
+
+/// Queries [first, first + count) in device memory: where they are, or copied to where `data` says.
+void bring_queries(const Rows& queries, std::size_t d, std::size_t first, std::size_t count, const float*& data,
+                   std::size_t& stride, Stream stream);
+/// The same of their lists.
+void bring_probes(const ProbeLists& probes, std::size_t first, std::size_t count, const std::int32_t*& lists,
+                  Stream stream);
 
 /// Throws Error(misuse) when a device cannot find as many results, or lists, of a query.
 void check_k(std::size_t k, const char* what);
