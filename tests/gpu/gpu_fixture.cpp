@@ -5,6 +5,8 @@
 #include <numeric>
 #include <sstream>
 
+#include "gpu/device_memory.h"
+
 namespace ivf::support {
 
 using detail::gpu::Engine;
@@ -17,6 +19,8 @@ bool have_device() {
   }();
   return found;
 }
+
+std::size_t scaled(std::size_t on_device, std::size_t in_emulation) { return emulated() ? in_emulation : on_device; }
 
 Engine& engine() {
   static Engine one(0, detail::gpu::pool_allocator());

@@ -15,6 +15,8 @@ namespace ivf::support {
 
 /// Whether there is a device; says that tests are skipped when there is none.
 bool have_device();
+/// A size on a real device, or a smaller one that shows the same where devices are emulated.
+std::size_t scaled(std::size_t on_device, std::size_t in_emulation);
 /// The engine on device 0, shared by all tests.
 detail::gpu::Engine& engine();
 

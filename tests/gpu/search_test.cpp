@@ -1,10 +1,9 @@
 // Coarse step and scan in one go, assignment, and fixed-point sums.
 
-#include <cuda_runtime_api.h>
-
 #include <cstring>
 #include <numeric>
 
+#include "gpu/device_memory.h"
 #include "gpu/gpu_fixture.h"
 #include "kmeans/fixed_point.h"
 #include "support/catch.hpp"
@@ -15,29 +14,6 @@ using namespace ivf;
 using namespace ivf::support;
 using shapes::Kind;
 
-/// Host data on the device for the length of a scope.
-template <class T>
-class OnDevice {
- public:
-  explicit OnDevice(const std::vector<T>& values) : count_(values.size()) {
-    REQUIRE(cudaMalloc(&data_, count_ * sizeof(T)) == cudaSuccess);
-    REQUIRE(cudaMemcpy(data_, values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice) == cudaSuccess);
-  }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-  ~OnDevice() { cudaFree(data_); }
-  T* get() const { return static_cast<T*>(data_); }
-  std::vector<T> values() const {
-    std::vector<T> result(count_);
-    REQUIRE(cudaMemcpy(result.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost) == cudaSuccess);
-    return result;
-  }
-
- private:
-  std::size_t count_;
-  void* data_ = nullptr;
-};
-
 }  // namespace
 
 TEST_CASE("coarse step with scan and refinement on a GPU give the oracle's results", "[gpu]") {
@@ -45,7 +21,7 @@ TEST_CASE("coarse step with scan and refinement on a GPU give the oracle's resul
   shapes::Random random(7);
   for (const Metric metric : {Metric::l2, Metric::ip}) {
     for (const Kind kind : {Kind::normal, Kind::clustered, Kind::integers, Kind::offset, Kind::duplicates}) {
-      const std::size_t n = 4000, d = 24, nlist = 64, nq = 150, k = 12;
+      const std::size_t n = scaled(4000, 500), d = 24, nlist = scaled(64, 20), nq = scaled(150, 10), k = 12;
       const std::vector<float> values = shapes::matrix(kind, n, d, random);
       const std::vector<float> centres = shapes::matrix(kind, nlist, d, random);
       const std::vector<float> queries = shapes::matrix(kind, nq, d, random);
@@ -53,8 +29,8 @@ TEST_CASE("coarse step with scan and refinement on a GPU give the oracle's resul
       const ListedRows rows(metric, values, d, {}, lists, nlist, 1);
       const ListedRows centroids(metric, centres, d, {}, std::vector<std::int32_t>(nlist, 0), 1, 1);
       const oracle::InvertedFile file(metric, {values, {}, d}, {centres, {}, d});
-      for (const std::size_t nprobe : {1u, 9u, 64u}) {
-        for (const std::uint64_t max_codes : {0u, 333u}) {
+      for (const std::size_t nprobe : {std::size_t{1}, std::size_t{9}, nlist}) {
+        for (const std::uint64_t max_codes : {std::size_t{0}, scaled(333, 111)}) {
           for (const SearchMode mode : {SearchMode::matrix, SearchMode::csr}) {
             INFO(shapes::name(kind) << " nprobe " << nprobe << " max_codes " << max_codes << " mode "
                                     << static_cast<int>(mode));
@@ -84,7 +60,7 @@ TEST_CASE("assignment on a GPU from and to device memory is the oracle's", "[gpu
   if (!have_device()) return;
   shapes::Random random(8);
   for (const Kind kind : shapes::all_kinds()) {
-    const std::size_t n = 3000, d = 17, nlist = 300;
+    const std::size_t n = scaled(3000, 90), d = 17, nlist = scaled(300, 100);
     const std::vector<float> values = shapes::matrix(kind, n, d, random);
     const std::vector<float> centres = shapes::matrix(kind, nlist, d, random);
     const ListedRows centroids(Metric::l2, centres, d, {}, std::vector<std::int32_t>(nlist, 0), 1, 1);

@@ -103,8 +103,8 @@ TEST_CASE("every kind of data gives the oracle's results on a GPU", "[gpu]") {
   std::uint64_t seed = 1;
   for (const Kind kind : shapes::all_kinds()) {
     for (const Metric metric : {Metric::l2, Metric::ip}) {
-      check(metric, kind, 1500, 40, 9, 37, 10, 4, 0, ++seed);
-      check(metric, kind, 3000, 128, 5, 19, 33, 5, 700, ++seed);
+      check(metric, kind, scaled(1500, 250), 40, 9, scaled(37, 5), 10, 4, 0, ++seed);
+      check(metric, kind, scaled(3000, 300), 128, 5, scaled(19, 3), 33, 5, scaled(700, 170), ++seed);
     }
   }
 }
@@ -115,7 +115,8 @@ TEST_CASE("every dimension gives the oracle's results on a GPU", "[gpu]") {
   for (const std::size_t d : {1u,   2u,   7u,   8u,   9u,   15u,  16u,  17u,  31u,   33u,  96u,
                               100u, 127u, 129u, 200u, 256u, 300u, 784u, 960u, 1537u, 4096u}) {
     const Metric metric = seed % 2 == 0 ? Metric::l2 : Metric::ip;
-    check(metric, Kind::normal, d > 500 ? 400 : 1000, d, 6, 21, 7, 3, 0, ++seed);
+    check(metric, Kind::normal, d > 500 ? scaled(400, 40) : scaled(1000, 200), d, 6, scaled(21, d > 500 ? 2 : 5), 7, 3,
+          0, ++seed);
   }
 }
 
@@ -123,15 +124,17 @@ TEST_CASE("every k and nprobe gives the oracle's results on a GPU", "[gpu]") {
   if (!have_device()) return;
   std::uint64_t seed = 200;
   for (const std::size_t k : {1u, 2u, 20u, 100u, 129u, 500u, 513u, 2048u}) {
-    check(Metric::l2, Kind::normal, 5000, 24, 40, 9, k, 1 + k % 17, k % 3 == 0 ? 1234 : 0, ++seed);
-    check(Metric::ip, Kind::duplicates, 5000, 16, 3, 9, k, 3, 0, ++seed);
+    const std::size_t n = scaled(5000, k + 300), nq = scaled(9, 2);
+    check(Metric::l2, Kind::normal, n, 24, 40, nq, k, 1 + k % 17, k % 3 == 0 ? 1234 : 0, ++seed);
+    check(Metric::ip, Kind::duplicates, n, 16, 3, nq, k, 3, 0, ++seed);
   }
-  check(Metric::l2, Kind::normal, 100, 8, 1, 300, 5, 1, 0, ++seed);
+  check(Metric::l2, Kind::normal, 100, 8, 1, scaled(300, 80), 5, 1, 0, ++seed);
   check(Metric::l2, Kind::normal, 1, 8, 2, 3, 5, 1, 0, ++seed);
 }
 
 TEST_CASE("many queries over many lists give the oracle's results on a GPU", "[gpu]") {
   if (!have_device()) return;
-  check(Metric::l2, Kind::normal, 20000, 32, 200, 700, 10, 12, 0, 301);
-  check(Metric::ip, Kind::clustered, 20000, 32, 50, 700, 10, 12, 0, 302);
+  const std::size_t n = scaled(20000, 1000), nq = scaled(700, 100);
+  check(Metric::l2, Kind::normal, n, 32, scaled(200, 40), nq, 10, 12, 0, 301);
+  check(Metric::ip, Kind::clustered, n, 32, scaled(50, 25), nq, 10, 12, 0, 302);
 }

@@ -4,7 +4,6 @@
 
 #include <ucontext.h>
 
-#include <csetjmp>
 #include <cstddef>
 
 namespace ivf::emulation {
@@ -26,10 +25,10 @@ class Fiber {
   static void enter();
 
   void (*entry_)() = nullptr;
-  bool entered_ = true;  ///< It has a place to go on from, or will have before it is switched to.
+  bool entered_ = true;
   char* stack_ = nullptr;
   ucontext_t context_{};
-  jmp_buf place_{};
+  void* place_[5] = {};  ///< Where to jump to, once it has been entered; the compiler's.
   // The address sanitizer's view: the bounds of the stack, and what it keeps while the fiber does not run.
   const void* stack_bottom_ = nullptr;
   std::size_t stack_size_ = 0;

@@ -43,7 +43,8 @@ class Order {
 
 /// Threads that wait until as many have come as there are.
 struct Barrier {
-  std::vector<unsigned> waiting;
+  unsigned waiting[most_threads];
+  unsigned count = 0;
   unsigned passed = 0;  ///< How often all had come.
 };
 
@@ -116,8 +117,8 @@ bool Block::run(unsigned threads, const std::function<void()>& thread, Order& or
   if (ended_ == threads) return true;
   // Those that wait are given up where they are.
   fibers_.clear();
-  all_.waiting.clear();
-  for (Warp& w : warps_) w.barrier.waiting.clear();
+  all_.count = 0;
+  for (Warp& w : warps_) w.barrier.count = 0;
   return false;
 }
 
@@ -143,13 +144,13 @@ void Block::thread_main() {
 
 void Block::wait(Barrier& barrier, unsigned size) {
   const unsigned self = current_;
-  if (barrier.waiting.size() + 1 < size) {
-    barrier.waiting.push_back(self);
+  if (barrier.count + 1 < size) {
+    barrier.waiting[barrier.count++] = self;
     give_way(*fibers_[self]);
     return;
   }
-  for (const unsigned thread : barrier.waiting) ready_.add(thread);
-  barrier.waiting.clear();
+  for (unsigned i = 0; i < barrier.count; ++i) ready_.add(barrier.waiting[i]);
+  barrier.count = 0;
   ++barrier.passed;
 }
 
