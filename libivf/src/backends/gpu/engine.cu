@@ -277,7 +277,12 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
       Counters counted{};
       copy(&counted, counters, sizeof(Counters), IVF_GPU(MemcpyDeviceToHost));
       check_status(IVF_GPU(StreamSynchronize)(stream), "search");
-      sum.rows_scanned += nprobe == 0 ? count * corpus.impl().prefix_of(options.max_codes).rows : counted.scanned;
+      if (nprobe == 0) counted.scanned = count * corpus.impl().prefix_of(options.max_codes).rows;
+      sum.rows_scanned += counted.scanned;
+      const std::uint64_t rows_read = scan.schedule.matrix ? counted.scanned
+                                      : nprobe == 0        ? scan.rows_read()
+                                                           : counted.read;
+      sum.bytes_read += rows_read * scan.view.steps * step_dims * sizeof(std::uint16_t);
       sum.rows_refined += counted.refined;
       sum.candidates += counted.candidates;
       sum.queries_overflowed += counted.overflowed;

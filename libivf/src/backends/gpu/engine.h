@@ -99,6 +99,7 @@ struct Report {
   std::vector<Phase> phases;  ///< Device time from events, in order, over all batches; see SearchOptions::timed.
   SearchMode mode = SearchMode::matrix;  ///< What ran.
   std::uint64_t rows_scanned = 0;        ///< (query, row) pairs that were looked at.
+  std::uint64_t bytes_read = 0;          ///< Of hi planes, by the scan: a list's once a tile of queries.
   std::uint64_t rows_refined = 0;        ///< (query, row) pairs re-computed canonically.
   std::uint64_t candidates = 0;          ///< (query, row) pairs that passed a threshold in the scans.
   std::uint64_t queries_overflowed = 0;  ///< Queries whose candidates did not fit, and that were done canonically.

@@ -46,6 +46,8 @@ __global__ __launch_bounds__(scan_threads) void offsets(PlanArgs a) {
     uint2 total;
     const uint2 mine = block_scan({pairs, tiles * slices}, warps, total);
     if (list < a.nlist) {
+      if (a.counters != nullptr && tiles != 0)
+        atomicAdd(&a.counters->read, static_cast<unsigned long long>(tiles) * rows);
       begins[list] = before.x + mine.x;
       std::uint32_t item = before.y + mine.y;
       for (std::uint32_t s = 0; s < slices; ++s) {

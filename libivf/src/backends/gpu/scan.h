@@ -120,6 +120,18 @@ struct Scan {
     return w;
   }
 
+  /// Rows that all tiles of queries read together, where every query looks at every row.
+  std::uint64_t rows_read() const noexcept {
+    const Rounds& r = schedule.rounds;
+    std::uint64_t rows = 0, begin = 0;
+    for (unsigned i = 0; i < r.count; ++i) {
+      const std::uint64_t end = std::min(r.ends[i], whole_rows);
+      rows += (end - std::min(begin, end)) * ((nq + r.query_tile[i] - 1) / r.query_tile[i]);
+      begin = end;
+    }
+    return rows;
+  }
+
   std::size_t histogram_size() const noexcept {
     return nprobe == 0 ? 0 : schedule.rounds.count * static_cast<std::size_t>(view.nlist);
   }

@@ -71,7 +71,7 @@ struct Item {
 
 /// Counted by kernels, for reports.
 struct Counters {
-  unsigned long long scanned, refined, candidates, overflowed;
+  unsigned long long scanned, read, refined, candidates, overflowed;
 };
 
 /// What a query scans: ranks 0 .. nprobe-1 of its lists, of which cums[r] rows lie before rank r.
