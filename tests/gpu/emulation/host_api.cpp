@@ -67,6 +67,13 @@ emulatedError_t emulatedMemGetInfo(std::size_t* free_bytes, std::size_t* all_byt
 
 emulatedError_t emulatedDeviceSynchronize() { return ivf::emulation::check_released(); }
 
+emulatedError_t emulatedStreamCreateWithFlags(emulatedStream_t* stream, unsigned) {
+  *stream = nullptr;
+  return emulatedSuccess;
+}
+
+emulatedError_t emulatedStreamDestroy(emulatedStream_t) { return emulatedSuccess; }
+
 // Work was done when it was put on the stream.
 emulatedError_t emulatedStreamSynchronize(emulatedStream_t) { return emulatedSuccess; }
 

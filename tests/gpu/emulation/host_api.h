@@ -17,7 +17,7 @@ struct emulatedDeviceProp {
   int multiProcessorCount, major, minor;
 };
 
-constexpr unsigned emulatedEventDisableTiming = 2;
+constexpr unsigned emulatedEventDisableTiming = 2, emulatedStreamNonBlocking = 1;
 enum emulatedMemcpyKind { emulatedMemcpyHostToDevice, emulatedMemcpyDeviceToHost };
 enum emulatedDeviceAttr { emulatedDevAttrMaxSharedMemoryPerBlockOptin };
 enum emulatedFuncAttribute { emulatedFuncAttributeMaxDynamicSharedMemorySize };
@@ -30,6 +30,8 @@ emulatedError_t emulatedDeviceGetAttribute(int* value, emulatedDeviceAttr attrib
 emulatedError_t emulatedMemGetInfo(std::size_t* free_bytes, std::size_t* all_bytes);
 /// Besides: reports memory that was written after it had been freed.
 emulatedError_t emulatedDeviceSynchronize();
+emulatedError_t emulatedStreamCreateWithFlags(emulatedStream_t* stream, unsigned flags);
+emulatedError_t emulatedStreamDestroy(emulatedStream_t stream);
 emulatedError_t emulatedStreamSynchronize(emulatedStream_t stream);
 
 emulatedError_t emulatedMallocAsync(void** memory, std::size_t bytes, emulatedStream_t stream);

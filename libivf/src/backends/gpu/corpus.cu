@@ -48,17 +48,18 @@ struct Arrays {
   std::uint32_t* origins;
   Tables tables;
 
-  Arrays(Arena& arena, const Corpus& corpus, const Layout& layout)
-      : hi(arena.take<std::uint16_t>(values(corpus, layout))),
-        lo(arena.take<std::uint16_t>(has_lo(corpus) ? values(corpus, layout) : 0)),
-        halves(arena.take<float>(places(layout))),
-        ids(arena.take<std::int64_t>(places(layout))),
-        origins(arena.take<std::uint32_t>(places(layout))),
-        tables(arena, corpus.nlist, layout.partial) {}
+  /// Of a corpus with so many places; `partial`: it is a part of one.
+  Arrays(Arena& arena, const Corpus& corpus, std::uint32_t places, bool partial)
+      : hi(arena.take<std::uint16_t>(values(corpus, places))),
+        lo(arena.take<std::uint16_t>(has_lo(corpus) ? values(corpus, places) : 0)),
+        halves(arena.take<float>(with_spare(places))),
+        ids(arena.take<std::int64_t>(with_spare(places))),
+        origins(arena.take<std::uint32_t>(with_spare(places))),
+        tables(arena, corpus.nlist, partial) {}
 
-  static std::size_t places(const Layout& layout) { return std::size_t{layout.places} + spare_places; }
-  static std::size_t values(const Corpus& corpus, const Layout& layout) {
-    return places(layout) * steps_of(corpus) * step_dims;
+  static std::size_t with_spare(std::uint32_t places) { return std::size_t{places} + spare_places; }
+  static std::size_t values(const Corpus& corpus, std::uint32_t places) {
+    return with_spare(places) * steps_of(corpus) * step_dims;
   }
 };
 
@@ -106,12 +107,13 @@ void zero(T* memory, std::size_t count, Stream stream) {
 class SegmentRows {
  public:
   SegmentRows(const Corpus& corpus, std::size_t segment, std::uint64_t first_id, std::uint64_t first_origin,
-              std::span<const Span> spans)
+              std::span<const Span> spans, std::span<const std::uint64_t> hidden)
       : segment_(corpus.segments[segment]),
         d_(corpus.dim),
         first_id_(first_id),
         first_origin_(first_origin),
-        spans_(spans) {
+        spans_(spans),
+        hidden_(hidden) {
     for (const Span& span : spans_) begins_.push_back(begins_.back() + (span.last - span.first));
   }
   std::uint64_t count() const noexcept { return begins_.back(); }
@@ -141,7 +143,9 @@ class SegmentRows {
       piece.places[to + i] = {there ? static_cast<std::uint32_t>(place++) : no_place,
                               static_cast<std::uint32_t>(span.list),
                               static_cast<std::uint32_t>(first_origin_ + row + i)};
-      piece.ids[to + i] = segment_.ids.empty() ? static_cast<std::int64_t>(first_id_ + row + i) : segment_.ids[row + i];
+      piece.ids[to + i] = format::has_row(hidden_, row + i) ? -1
+                          : segment_.ids.empty()            ? static_cast<std::int64_t>(first_id_ + row + i)
+                                                            : segment_.ids[row + i];
     }
   }
 
@@ -149,6 +153,7 @@ class SegmentRows {
   std::size_t d_;
   std::uint64_t first_id_, first_origin_;
   std::span<const Span> spans_;
+  std::span<const std::uint64_t> hidden_;
   std::vector<std::uint64_t> begins_{0};
 };
 
@@ -195,9 +200,9 @@ DeviceCorpus::Impl::Prefix DeviceCorpus::Impl::prefix_of(std::uint64_t max_codes
   return prefix;
 }
 
-std::size_t corpus_bytes(const Corpus& corpus, const Layout& layout) {
+std::size_t corpus_bytes(const Corpus& corpus, std::uint32_t places, bool partial) {
   Arena arena;
-  const Arrays arrays(arena, corpus, layout);
+  const Arrays arrays(arena, corpus, places, partial);
   return arena.used();
 }
 
@@ -215,21 +220,21 @@ void require_memory(std::uint64_t bytes, std::uint64_t rows) {
 }
 
 std::unique_ptr<DeviceCorpus> Loader::bring(const KeptRows& kept, const Layout& layout,
-                                            std::shared_ptr<DeviceMemory> memory) const {
+                                            std::shared_ptr<DeviceMemory> memory, HiddenRows hidden) const {
   const Corpus& corpus = kept.corpus();
   const std::size_t d = corpus.dim, rows_together = piece_rows(corpus);
   const unsigned steps = steps_of(corpus);
   const bool with_lo = has_lo(corpus);
   Arena arena(memory->data());
-  const Arrays arrays(arena, corpus, layout);
+  const Arrays arrays(arena, corpus, layout.places, layout.partial);
 
   staging.expect(piece_bytes(rows_together, d, with_lo));
   const std::vector<char> tables = tables_of(corpus, layout);
   staging.copy(arrays.tables.begins, tables.data(), tables.size(), stream);
-  launch_clear_rows(arrays.halves, arrays.ids, static_cast<std::uint32_t>(Arrays::places(layout)), stream);
+  launch_clear_rows(arrays.halves, arrays.ids, static_cast<std::uint32_t>(Arrays::with_spare(layout.places)), stream);
   // What pads the lists is multiplied like any row.
-  zero(arrays.hi, Arrays::values(corpus, layout), stream);
-  if (with_lo) zero(arrays.lo, Arrays::values(corpus, layout), stream);
+  zero(arrays.hi, Arrays::values(corpus, layout.places), stream);
+  if (with_lo) zero(arrays.lo, Arrays::values(corpus, layout.places), stream);
 
   UploadArgs args{};
   args.d = static_cast<unsigned>(d);
@@ -242,9 +247,7 @@ std::unique_ptr<DeviceCorpus> Loader::bring(const KeptRows& kept, const Layout& 
   args.to_origins = arrays.origins;
   args.to_norms = reinterpret_cast<unsigned*>(arrays.tables.norms);
   args.to_norm = args.to_norms + corpus.nlist;
-  const DeviceMemory device_pieces[2] = {
-      DeviceMemory(allocator, piece_bytes(rows_together, d, with_lo), static_cast<StreamHandle>(stream)),
-      DeviceMemory(allocator, piece_bytes(rows_together, d, with_lo), static_cast<StreamHandle>(stream))};
+  char* const device_pieces[2] = {pieces, pieces + loading_bytes(corpus) / 2};
   unsigned turn = 0;
   const std::vector<std::uint64_t> sets = set_begins(corpus);
   std::uint64_t first_id = 0;
@@ -252,12 +255,13 @@ std::unique_ptr<DeviceCorpus> Loader::bring(const KeptRows& kept, const Layout& 
   for (std::size_t s = 0; s < corpus.segments.size(); ++s) {
     const auto first_span = span;
     while (span != layout.spans.end() && span->segment == s) ++span;
-    const SegmentRows rows(corpus, s, first_id, sets[s] * 64, {first_span, span});
+    const SegmentRows rows(corpus, s, first_id, sets[s] * 64, {first_span, span},
+                           hidden.empty() ? std::span<const std::uint64_t>() : hidden[s]);
     const bool piece_has_lo = !corpus.segments[s].planes.lo.empty();
     for (std::uint64_t first = 0; first < rows.count(); first += rows_together) {
       const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(rows_together, rows.count() - first));
       const std::size_t bytes = piece_bytes(count, d, piece_has_lo);
-      Arena host_arena(staging.next(bytes)), device_arena(device_pieces[turn].data());
+      Arena host_arena(staging.next(bytes)), device_arena(device_pieces[turn]);
       const Piece host(host_arena, count, d, piece_has_lo), device(device_arena, count, d, piece_has_lo);
       constexpr std::size_t grain = 1024;
       parallel_for(threads, count, grain, [&](std::size_t begin, std::size_t end, unsigned) {
@@ -318,51 +322,54 @@ std::unique_ptr<DeviceCorpus> Loader::bring(const KeptRows& kept, const Layout& 
   return std::make_unique<DeviceCorpus>(std::move(impl));
 }
 
-std::unique_ptr<DeviceCorpus> hide_rows(const DeviceCorpus& corpus,
-                                        std::span<const std::span<const std::uint64_t>> hidden, const Loader& loader) {
-  const DeviceCorpus::Impl& all = corpus.impl();
-  const std::vector<std::uint64_t>& begins = all.set_begins;
+void check_hidden(HiddenRows hidden, const std::vector<std::uint64_t>& begins) {
   if (hidden.size() + 1 != begins.size()) {
     throw Error(ErrorKind::misuse, "expected a set of hidden rows for each of " + std::to_string(begins.size() - 1) +
                                        " segments, found " + std::to_string(hidden.size()));
   }
-  const auto handle = static_cast<StreamHandle>(loader.stream);
+  for (std::size_t s = 0; s < hidden.size(); ++s) {
+    const std::size_t words = begins[s + 1] - begins[s];
+    if (hidden[s].empty() || hidden[s].size() == words) continue;
+    throw Error(ErrorKind::misuse, "expected a set of hidden rows of " + std::to_string(words) + " words for segment " +
+                                       std::to_string(s) + ", found " + std::to_string(hidden[s].size()));
+  }
+}
+
+std::unique_ptr<DeviceCorpus> hide_rows(const DeviceCorpus& corpus, HiddenRows hidden, Allocator& allocator,
+                                        Staging& staging, Stream stream) {
+  const DeviceCorpus::Impl& all = corpus.impl();
+  const std::vector<std::uint64_t>& begins = all.set_begins;
+  check_hidden(hidden, begins);
+  const auto handle = static_cast<StreamHandle>(stream);
   const std::size_t places = std::size_t{all.places} + spare_places;
-  const auto layout = [&](Arena& arena, CorpusView& view) {
-    auto* halves = arena.take<float>(places);
-    auto* ids = arena.take<std::int64_t>(places);
-    view.halves = halves;
-    view.ids = ids;
-    return std::pair(halves, ids);
+  float* halves = nullptr;
+  std::int64_t* ids = nullptr;
+  const auto take = [&](Arena& arena) {
+    halves = arena.take<float>(places);
+    ids = arena.take<std::int64_t>(places);
   };
   auto impl = std::make_unique<DeviceCorpus::Impl>(all);
   Arena counter;
-  layout(counter, impl->lists);
+  take(counter);
   impl->bytes = counter.used();
   require_memory(impl->bytes + begins.back() * sizeof(std::uint64_t), all.rows);
-  impl->filter_memory = std::make_shared<DeviceMemory>(loader.allocator, impl->bytes, handle);
+  impl->filter_memory = std::make_shared<DeviceMemory>(allocator, impl->bytes, handle);
   Arena arena(impl->filter_memory->data());
-  const auto [halves, ids] = layout(arena, impl->lists);
-  impl->whole.halves = halves;
-  impl->whole.ids = ids;
+  take(arena);
+  impl->lists.halves = impl->whole.halves = halves;
+  impl->lists.ids = impl->whole.ids = ids;
 
-  const DeviceMemory sets(loader.allocator, begins.back() * sizeof(std::uint64_t), handle);
+  const DeviceMemory sets(allocator, begins.back() * sizeof(std::uint64_t), handle);
   auto* words = reinterpret_cast<std::uint64_t*>(sets.data());
   for (std::size_t s = 0; s < hidden.size(); ++s) {
-    const std::size_t count = begins[s + 1] - begins[s];
     if (hidden[s].empty()) {
-      zero(words + begins[s], count, loader.stream);
-      continue;
+      zero(words + begins[s], begins[s + 1] - begins[s], stream);
+    } else {
+      staging.copy(words + begins[s], hidden[s].data(), hidden[s].size_bytes(), stream);
     }
-    if (hidden[s].size() != count) {
-      throw Error(ErrorKind::misuse, "expected a set of hidden rows of " + std::to_string(count) +
-                                         " words for segment " + std::to_string(s) + ", found " +
-                                         std::to_string(hidden[s].size()));
-    }
-    loader.staging.copy(words + begins[s], hidden[s].data(), count * sizeof(std::uint64_t), loader.stream);
   }
   launch_hide({all.lists.halves, all.lists.ids, all.origins, words, static_cast<std::uint32_t>(places), halves, ids},
-              loader.stream);
+              stream);
   return std::make_unique<DeviceCorpus>(std::move(impl));
 }
 

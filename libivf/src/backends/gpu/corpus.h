@@ -43,26 +43,31 @@ struct DeviceCorpus::Impl {
   Prefix prefix_of(std::uint64_t max_codes) const noexcept;
 };
 
-/// What puts rows on the device.
+/// What puts rows on the current device.
 struct Loader {
-  Allocator& allocator;
   Staging& staging;
+  char* pieces;  ///< loading_bytes() of device memory, in use until the stream has done what bring() puts on it.
   unsigned threads;
   Stream stream;
 
   /// Puts the copies and kernels that bring rows to `memory` on the stream; the host's memory may change afterwards.
-  std::unique_ptr<DeviceCorpus> bring(const KeptRows& kept, const Layout& layout,
-                                      std::shared_ptr<DeviceMemory> memory) const;
+  std::unique_ptr<DeviceCorpus> bring(const KeptRows& kept, const Layout& layout, std::shared_ptr<DeviceMemory> memory,
+                                      HiddenRows hidden) const;
 };
 
-/// Bytes of the memory for bring().
-std::size_t corpus_bytes(const Corpus& corpus, const Layout& layout);
-/// What bring() needs of the device besides.
+/// Bytes of the memory for bring(): for a layout with so many places, of which some lists may not be there as a whole.
+std::size_t corpus_bytes(const Corpus& corpus, std::uint32_t places, bool partial);
+inline std::size_t corpus_bytes(const Corpus& corpus, const Layout& layout) {
+  return corpus_bytes(corpus, layout.places, layout.partial);
+}
+/// And of that for Loader::pieces.
 std::size_t loading_bytes(const Corpus& corpus);
 /// Throws Error(failed) when the current device has not as many bytes left for `rows` rows.
 void require_memory(std::uint64_t bytes, std::uint64_t rows);
+/// Throws Error(misuse) when these are not sets of the rows of segments whose sets begin as set_begins() says.
+void check_hidden(HiddenRows hidden, const std::vector<std::uint64_t>& begins);
 /// What Engine::hide() does, on the current device.
-std::unique_ptr<DeviceCorpus> hide_rows(const DeviceCorpus& corpus,
-                                        std::span<const std::span<const std::uint64_t>> hidden, const Loader& loader);
+std::unique_ptr<DeviceCorpus> hide_rows(const DeviceCorpus& corpus, HiddenRows hidden, Allocator& allocator,
+                                        Staging& staging, Stream stream);
 
 }  // namespace ivf::detail::gpu

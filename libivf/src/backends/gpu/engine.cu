@@ -121,19 +121,20 @@ std::unique_ptr<DeviceCorpus> Engine::load(const Corpus& corpus, StreamHandle st
   const DeviceGuard guard(impl_->device);
   const KeptRows kept(corpus);
   const Layout layout(kept, kept.ranges(part));
-  const std::size_t bytes = corpus_bytes(corpus, layout);
-  require_memory(bytes + loading_bytes(corpus), layout.rows);
-  auto loaded = impl_->loader(stream, threads)
-                    .bring(kept, layout, std::make_shared<DeviceMemory>(impl_->allocator, bytes, stream));
-  check_status(IVF_GPU(StreamSynchronize)(static_cast<Stream>(stream)), "upload");
+  const std::size_t bytes = corpus_bytes(corpus, layout), piece_bytes = loading_bytes(corpus);
+  require_memory(bytes + piece_bytes, layout.rows);
+  auto memory = std::make_shared<DeviceMemory>(impl_->allocator, bytes, stream);
+  const DeviceMemory pieces(impl_->allocator, piece_bytes, stream);
+  const Loader loader{impl_->staging, pieces.data(), threads == 0 ? available_threads() : threads,
+                      static_cast<Stream>(stream)};
+  auto loaded = loader.bring(kept, layout, std::move(memory), {});
+  check_status(IVF_GPU(StreamSynchronize)(loader.stream), "upload");
   return loaded;
 }
 
-std::unique_ptr<DeviceCorpus> Engine::hide(const DeviceCorpus& corpus,
-                                           std::span<const std::span<const std::uint64_t>> hidden,
-                                           StreamHandle stream) {
+std::unique_ptr<DeviceCorpus> Engine::hide(const DeviceCorpus& corpus, HiddenRows hidden, StreamHandle stream) {
   const DeviceGuard guard(impl_->device);
-  auto filtered = hide_rows(corpus, hidden, impl_->loader(stream, 1));
+  auto filtered = hide_rows(corpus, hidden, impl_->allocator, impl_->staging, static_cast<Stream>(stream));
   check_status(IVF_GPU(StreamSynchronize)(static_cast<Stream>(stream)), "filter");
   return filtered;
 }

@@ -17,6 +17,9 @@
 
 namespace ivf::detail::gpu {
 
+/// Sets of rows, one a segment, as Corpus::hidden has them.
+using HiddenRows = std::span<const std::span<const std::uint64_t>>;
+
 /// A stream of the device toolkit (cudaStream_t, hipStream_t); null is the default stream.
 using StreamHandle = void*;
 
@@ -160,11 +163,9 @@ class Engine {
   /// allocated, when it does not fit.
   std::unique_ptr<DeviceCorpus> load(const Corpus& corpus, StreamHandle stream, const Part& part = {},
                                      unsigned threads = 0);
-  /// The same rows for searches that must not find those of `hidden`, which has what Corpus::hidden has: a set of each
-  /// segment's rows. They still count for max_codes. The result shares the rows, and may outlive `corpus`. Returns when
-  /// it is there; the sets are not kept.
-  std::unique_ptr<DeviceCorpus> hide(const DeviceCorpus& corpus, std::span<const std::span<const std::uint64_t>> hidden,
-                                     StreamHandle stream);
+  /// The same rows for searches that must not find those of `hidden`. They still count for max_codes. The result shares
+  /// the rows, and may outlive `corpus`. Returns when it is there; the sets are not kept.
+  std::unique_ptr<DeviceCorpus> hide(const DeviceCorpus& corpus, HiddenRows hidden, StreamHandle stream);
 
   /// Canonical top-k of each query over its lists.
   void topk(const DeviceCorpus& corpus, const Rows& queries, const ProbeLists& probes, const SearchOptions& options,
@@ -184,6 +185,7 @@ class Engine {
                    std::uint64_t* sizes, StreamHandle stream);
 
  private:
+  friend class PartedCorpus;
   struct Impl;
   class RangeSearch;
   /// With centroids, the lists come from them; otherwise from `probes`.

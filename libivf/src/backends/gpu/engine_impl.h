@@ -41,11 +41,6 @@ struct Engine::Impl {
     return scan;
   }
 
-  /// `threads` as in Engine::load().
-  Loader loader(StreamHandle stream, unsigned threads) {
-    return {allocator, staging, threads == 0 ? available_threads() : threads, static_cast<Stream>(stream)};
-  }
-
   std::uint32_t* cleared_tickets(StreamHandle stream) {
     if (tickets.data() == nullptr)
       tickets = DeviceMemory(allocator, 2 * most_matrix_queries * sizeof(std::uint32_t), stream);

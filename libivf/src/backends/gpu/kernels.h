@@ -19,7 +19,7 @@ struct UploadArgs {
   const std::uint16_t* hi;
   const std::uint16_t* lo;  ///< Null: zero.
   const float* squares;     ///< Stored squared norms.
-  const std::int64_t* ids;
+  const std::int64_t* ids;  ///< -1: the row is hidden.
   const UploadPlace* places;
   std::uint32_t rows;
   unsigned d, steps;

@@ -3,7 +3,6 @@
 /// A corpus that stays in host memory and is searched part by part, for what does not fit on the device.
 
 #include <memory>
-#include <span>
 
 #include "backends/gpu/engine.h"
 
@@ -24,12 +23,10 @@ class PartedCorpus {
   /// As Engine::topk(), and as Engine::search() when there are centroids (`nprobe` lists; `probes` is then not looked
   /// at). `hidden` as in Engine::hide(); empty: only removed rows are left out. Waits for the device.
   void search(const DeviceCorpus* centroids, const Rows& queries, std::size_t nprobe, const ProbeLists& probes,
-              std::span<const std::span<const std::uint64_t>> hidden, const SearchOptions& options,
-              const Results& results, StreamHandle stream);
+              HiddenRows hidden, const SearchOptions& options, const Results& results, StreamHandle stream);
   /// As Engine::range(), with the same choice.
   RangeHits range(const DeviceCorpus* centroids, const Rows& queries, std::size_t nprobe, const ProbeLists& probes,
-                  std::span<const std::span<const std::uint64_t>> hidden, const RangeOptions& options,
-                  StreamHandle stream);
+                  HiddenRows hidden, const RangeOptions& options, StreamHandle stream);
   /// Parts that the last call copied.
   std::size_t parts() const noexcept;
 

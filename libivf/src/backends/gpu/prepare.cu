@@ -35,8 +35,9 @@ __global__ void upload(UploadArgs a) {
   }
   if (lane != 0) return;
   const float square = a.squares[row];
-  a.to_halves[to.place] = half_of(square, a.inner_product);
-  a.to_ids[to.place] = a.ids[row];
+  const std::int64_t id = a.ids[row];
+  a.to_halves[to.place] = id == -1 ? INFINITY : half_of(square, a.inner_product);
+  a.to_ids[to.place] = id;
   a.to_origins[to.place] = to.origin;
   const double norm = sqrt(static_cast<double>(square) * (1 + 0x1p-22) + 0x1p-148);
   if (norm < largest_norm) {

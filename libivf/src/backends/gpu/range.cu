@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "backends/gpu/engine_impl.h"
+#include "backends/gpu/merge.h"
 #include "backends/gpu/range_kernels.h"
 #include "parallel.h"
 
@@ -32,13 +33,6 @@ struct Batch {
 struct Overflow {
   std::uint32_t position, candidates;
 };
-
-void sort_hits(Hits& hits, bool inner_product) {
-  std::sort(hits.begin(), hits.end(), [inner_product](const auto& a, const auto& b) {
-    if (a.first != b.first) return inner_product ? a.first > b.first : a.first < b.first;
-    return a.second < b.second;
-  });
-}
 
 /// Whether no value at all is within the radius.
 bool excludes_all(float radius, bool inner_product) {
