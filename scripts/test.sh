@@ -11,7 +11,8 @@ Installs missing packages (scripts/setup.sh) when it can, then:
   1. the checks of the sources: directions of includes and links, lengths of files, formatting, documents
   2. a release build with warnings as errors (build-ci/), every test, the symbols of the kernels
   3. an installation, and a program of another project that uses it
-  4. the library compiled for 64-bit Arm and its kernels run in emulation, where a cross compiler is there
+  4. the library compiled for 64-bit Arm and its kernels run in emulation, where a cross compiler is there; the GPU engine
+     compiled for AMD's devices, where hipcc is there
   5. the same tests under the address and undefined-behaviour sanitizers (build-asan/)
   6. a few seconds of fuzzing of each target, where clang is there (build-fuzz/)
 
@@ -132,6 +133,7 @@ fi
 
 if [ $quick = 0 ]; then
   check "64-bit Arm: library and kernels" 900 ./scripts/check-aarch64.sh build-aarch64
+  check "GPU engine: hipcc compiles it" 600 ./scripts/check-hip.sh build-hip
   # What the sanitizers find ends the test: nothing is only reported. No detect_stack_use_after_return: the frames that
   # GCC's runtime then puts on the heap are not aligned to 64 bytes, which vector kernels and alignas() rely on.
   export ASAN_OPTIONS=detect_stack_use_after_return=0:strict_string_checks=1:allocator_may_return_null=1

@@ -103,8 +103,8 @@ TEST_CASE("every kind of data gives the oracle's results on a GPU", "[gpu]") {
   std::uint64_t seed = 1;
   for (const Kind kind : shapes::all_kinds()) {
     for (const Metric metric : {Metric::l2, Metric::ip}) {
-      check(metric, kind, scaled(1500, 250), 40, 9, scaled(37, 5), 10, 4, 0, ++seed);
-      check(metric, kind, scaled(3000, 300), 128, 5, scaled(19, 3), 33, 5, scaled(700, 170), ++seed);
+      check(metric, kind, scaled(1500, 150), 40, 9, scaled(37, 3), 10, 4, 0, ++seed);
+      check(metric, kind, scaled(3000, 200), 128, 5, scaled(19, 2), 33, 5, scaled(700, 170), ++seed);
     }
   }
 }
