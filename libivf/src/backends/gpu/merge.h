@@ -88,6 +88,7 @@ inline void add_hits(RangeHits& all, RangeHits part, bool inner_product, unsigne
 inline void add_report(Report& all, const Report& part) {
   all.mode = part.mode;
   all.rows_scanned += part.rows_scanned;
+  all.bytes_read += part.bytes_read;
   all.rows_refined += part.rows_refined;
   all.candidates += part.candidates;
   all.queries_overflowed += part.queries_overflowed;

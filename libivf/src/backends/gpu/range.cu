@@ -180,6 +180,8 @@ class Engine::RangeSearch {
     copy(&scanned, counters_, 1, IVF_GPU(MemcpyDeviceToHost));
     check_status(IVF_GPU(StreamSynchronize)(stream_), "range search");
     report_.rows_scanned += scanned.scanned;
+    report_.bytes_read +=
+        (scan_.nprobe == 0 ? scan_.rows_read() : scanned.read) * scan_.view.steps * step_dims * sizeof(std::uint16_t);
     std::vector<Overflow> overflows;
     for (std::uint32_t i = 0; i < nq; ++i) {
       if (counts[i] <= capacity) continue;
