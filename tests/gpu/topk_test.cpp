@@ -117,8 +117,7 @@ TEST_CASE("every dimension gives the oracle's results on a GPU", "[gpu]") {
   for (const std::size_t d : {1u,   2u,   7u,   8u,   9u,   15u,  16u,  17u,  31u,   33u,  96u,
                               100u, 127u, 129u, 200u, 256u, 300u, 784u, 960u, 1537u, 4096u}) {
     const Metric metric = seed % 2 == 0 ? Metric::l2 : Metric::ip;
-    check(metric, Kind::normal, d > 500 ? scaled(400, 24) : scaled(1000, 120), d, 6, scaled(21, d > 500 ? 2 : 3), 7, 3,
-          0, ++seed);
+    check(metric, Kind::normal, d > 500 ? scaled(400, 24) : scaled(1000, 120), d, 6, scaled(21, 9), 7, 3, 0, ++seed);
   }
 }
 
