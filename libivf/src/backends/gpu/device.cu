@@ -24,6 +24,17 @@ class PoolAllocator final : public Allocator {
 
 }  // namespace
 
+bool starts_early() {
+#if defined(IVF_EMULATED) || defined(IVF_HIP)
+  return false;
+#else
+  int device = 0, major = 0;
+  check_status(cudaGetDevice(&device), "current device");
+  check_status(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "compute capability");
+  return major >= 9;
+#endif
+}
+
 void check_status(Status status, const char* what) {
   if (status == IVF_GPU(Success)) return;
   static_cast<void>(IVF_GPU(GetLastError)());

@@ -21,7 +21,8 @@ __device__ char* team_memory(const FinishArgs& a) {
 
 /// `teams` queries a block. A team of one warp leaves queries whose survivors do not fit to finish_rest.
 template <int warps, int teams, int slots>
-__global__ __launch_bounds__(warps* teams* warp_lanes) void finish(FinishArgs a) {
+__global__ __launch_bounds__(warps* teams* warp_lanes) void finish(IVF_ARGUMENT FinishArgs a) {
+  await_previous();
   using Group = Team<warps>;
   __shared__ FinishScratch scratches[teams];
   const unsigned team = threadIdx.x / Group::threads;
@@ -45,7 +46,8 @@ __global__ __launch_bounds__(warps* teams* warp_lanes) void finish(FinishArgs a)
 
 /// The queries that finish() left.
 template <int warps>
-__global__ __launch_bounds__(warps* warp_lanes) void finish_rest(FinishArgs a) {
+__global__ __launch_bounds__(warps* warp_lanes) void finish_rest(IVF_ARGUMENT FinishArgs a) {
+  await_previous();
   using Group = Team<warps>;
   __shared__ FinishScratch scratch;
   const FinishShared s = carve(a, dynamic_memory);
@@ -62,7 +64,8 @@ __global__ __launch_bounds__(warps* warp_lanes) void finish_rest(FinishArgs a) {
 
 /// Keeps the candidates within the limit: from scores into the candidates' memory, or in place.
 template <int warps, int teams, int slots>
-__global__ __launch_bounds__(warps* teams* warp_lanes) void limits(FinishArgs a) {
+__global__ __launch_bounds__(warps* teams* warp_lanes) void limits(IVF_ARGUMENT FinishArgs a) {
+  await_previous();
   using Group = Team<warps>;
   __shared__ FinishScratch scratches[teams];
   const unsigned team = threadIdx.x / Group::threads;
@@ -126,7 +129,8 @@ __global__ __launch_bounds__(warps* teams* warp_lanes) void limits(FinishArgs a)
 /// For a few queries: every warp scans groups of 8 rows of a query, read in place and multiplied in float32; the last
 /// block of the query ends it.
 template <int warps, int slots>
-__global__ __launch_bounds__(warps* warp_lanes) void matrix(MatrixArgs m) {
+__global__ __launch_bounds__(warps* warp_lanes) void matrix(IVF_ARGUMENT MatrixArgs m) {
+  await_previous();
   using Group = Team<warps>;
   const FinishArgs& a = m.finish;
   const CorpusView& c = a.corpus;
@@ -255,7 +259,7 @@ void launch_limits(const FinishArgs& args, bool many_queries, Stream stream) {
   const auto launch = [&](auto kernel, unsigned warps, unsigned teams) {
     const std::size_t bytes = shared_bytes(args) * teams;
     allow_shared(kernel, bytes);
-    launch_kernel(kernel, (args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream, args);
+    launch_next_kernel(kernel, (args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream, args);
     check_launch("limits");
   };
   launch_for(args.k, many_queries, launch, limits<1, teams_of_many, 16>, limits<16, 1, 1>, limits<16, 1, 4>,
@@ -266,7 +270,7 @@ void launch_finish(const FinishArgs& args, bool many_queries, Stream stream) {
   const auto launch = [&](auto kernel, unsigned warps, unsigned teams) {
     const std::size_t bytes = shared_bytes(args) * teams;
     allow_shared(kernel, bytes);
-    launch_kernel(kernel, (args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream, args);
+    launch_next_kernel(kernel, (args.nq + teams - 1) / teams, warps * teams * warp_lanes, bytes, stream, args);
     check_launch("finish");
     if (warps > 1) return;
     const auto rest = finish_rest<32>;
@@ -274,7 +278,7 @@ void launch_finish(const FinishArgs& args, bool many_queries, Stream stream) {
     of_rest.capacity = rest_capacity;
     const unsigned blocks = args.nq > 128 ? 128 : args.nq;
     allow_shared(rest, shared_bytes(of_rest));
-    launch_kernel(rest, blocks, 32 * warp_lanes, shared_bytes(of_rest), stream, of_rest);
+    launch_next_kernel(rest, blocks, 32 * warp_lanes, shared_bytes(of_rest), stream, of_rest);
     check_launch("finish_rest");
   };
   launch_for(args.k, many_queries, launch, finish<1, teams_of_many, 16>, finish<16, 1, 1>, finish<16, 1, 4>,
@@ -285,7 +289,7 @@ void launch_matrix(const MatrixArgs& args, Stream stream) {
   const std::size_t bytes = shared_bytes(args.finish) + padded_dims(args.finish) * sizeof(float);
   const auto launch = [&](auto kernel) {
     allow_shared(kernel, bytes);
-    launch_kernel(kernel, dim3(args.blocks, args.finish.nq), 512, bytes, stream, args);
+    launch_next_kernel(kernel, dim3(args.blocks, args.finish.nq), 512, bytes, stream, args);
     check_launch("matrix");
   };
   if (args.finish.k <= 128) {

@@ -108,54 +108,53 @@ __device__ inline unsigned segment_with(const std::uint32_t* begins, unsigned co
 
 /// The canonical score of a row as ordered bits, by four lanes, of which number `pair` keeps the partial sums 2 * pair
 /// and 2 * pair + 1 of the eight. All lanes of the warp call; those of `active` false get anything.
-template <bool inner_product, bool has_lo>
-__device__ unsigned canonical_key(const CorpusView& c, const double* query, std::uint32_t row, unsigned pair,
-                                  bool active) {
+__device__ inline unsigned canonical_key(const CorpusView& c, const double* query, std::uint32_t row, unsigned pair,
+                                         bool active) {
   double even = 0, odd = 0;
   if (active) {
     // Values are read in pairs: a row has 4 of them in each half of a block.
     constexpr unsigned block_pairs = block_values / 2;
-    const unsigned r = row % group_rows, eights = (c.d + 7) / 8, flip = r >> 2;
+    const bool has_lo = c.lo != nullptr;
+    const unsigned r = row % group_rows, eights = (c.d + 7) / 8, flip = (r >> 2) << 2;
     const std::size_t base =
         static_cast<std::size_t>(row / group_rows) * c.steps * block_pairs + r * (step_dims / 2) + pair;
-    const auto* hi_plane = reinterpret_cast<const unsigned*>(c.hi) + base;
-    const auto* lo_plane = reinterpret_cast<const unsigned*>(c.lo) + (has_lo ? base : 0);
-    // Blocks alternate between the row's two halves.
-    const unsigned* hi[2] = {hi_plane + (flip << 2), hi_plane + ((flip ^ 1) << 2)};
-    const unsigned* lo[2] = {lo_plane + (flip << 2), lo_plane + ((flip ^ 1) << 2)};
+    const auto* hi = reinterpret_cast<const unsigned*>(c.hi) + base;
+    const auto* lo = reinterpret_cast<const unsigned*>(c.lo) + (has_lo ? base : 0);
     const double* y = query + pair * 2;
-    const auto add = [](double& sum, double q, unsigned bits) {
-      const double value = __uint_as_float(bits), t = q - value;
-      sum = inner_product ? fma(q, value, sum) : fma(t, t, sum);
-    };
-    const auto take = [&](unsigned high, unsigned low, const double* q) {
-      const int lows = static_cast<int>(low);
-      add(even, q[0], (high << 16) + static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(lows))));
-      add(odd, q[1], (high & 0xffff0000u) + static_cast<unsigned>(lows >> 16));
-    };
-    // All loads of 128 dimensions are on their way before the first is used.
-    constexpr unsigned together = 16;
-    unsigned first = 0;
-    for (; first + together <= eights; first += together) {
+    // All loads of 64 dimensions are on their way before the first is used; what is past the last is zero on both sides
+    // and adds +0.
+    constexpr unsigned together = 8;
+#pragma unroll 2
+    for (unsigned first = 0; first < eights; first += together) {
       unsigned high[together], low[together];
 #pragma unroll
       for (unsigned s = 0; s < together; ++s) {
-        high[s] = hi[s & 1][(s >> 1) * block_pairs];
-        low[s] = has_lo ? lo[s & 1][(s >> 1) * block_pairs] : 0u;
+        // Blocks alternate between the row's two halves.
+        const unsigned at = (s >> 1) * block_pairs + ((s & 1) << 2 ^ flip);
+        const bool there = first + s < eights;
+        high[s] = there ? hi[at] : 0u;
+        low[s] = there && has_lo ? lo[at] : 0u;
       }
 #pragma unroll
-      for (unsigned s = 0; s < together; ++s) take(high[s], low[s], y + s * 8);
-      y += together * 8;
-      for (unsigned h = 0; h < 2; ++h) {
-        hi[h] += together / 2 * block_pairs;
-        if (has_lo) lo[h] += together / 2 * block_pairs;
+      for (unsigned s = 0; s < together; ++s) {
+        if (first + s >= eights) break;
+        const double q0 = y[s * 8], q1 = y[s * 8 + 1];
+        const int lows = static_cast<int>(low[s]);
+        const double x0 =
+            __uint_as_float((high[s] << 16) + static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(lows))));
+        const double x1 = __uint_as_float((high[s] & 0xffff0000u) + static_cast<unsigned>(lows >> 16));
+        if (c.inner_product) {
+          even = fma(q0, x0, even);
+          odd = fma(q1, x1, odd);
+        } else {
+          const double t0 = q0 - x0, t1 = q1 - x1;
+          even = fma(t0, t0, even);
+          odd = fma(t1, t1, odd);
+        }
       }
-    }
-    // Dimensions past the last are zero on both sides and add +0.
-#pragma unroll 4
-    for (unsigned s = 0; first + s < eights; ++s) {
-      const std::size_t at = static_cast<std::size_t>(s >> 1) * block_pairs;
-      take((s & 1) == 0 ? hi[0][at] : hi[1][at], !has_lo ? 0u : (s & 1) == 0 ? lo[0][at] : lo[1][at], y + s * 8);
+      hi += together / 2 * block_pairs;
+      if (has_lo) lo += together / 2 * block_pairs;
+      y += together * 8;
     }
   }
   // (0 + 4) + (2 + 6) and (1 + 5) + (3 + 7), then both.
@@ -164,41 +163,31 @@ __device__ unsigned canonical_key(const CorpusView& c, const double* query, std:
   even += shuffle_xor(even, 1);
   odd += shuffle_xor(odd, 1);
   const float value = __double2float_rn(even + odd);
-  return ordered((inner_product ? -value : value) + 0.0f);
+  return ordered((c.inner_product ? -value : value) + 0.0f);
 }
 
-template <class Group, bool inner_product, bool has_lo>
-__device__ void refine_rows(const FinishArgs& a, const FinishShared& s, unsigned first, unsigned count) {
-  const unsigned part = Group::rank() % 4;
+/// Keys and ids of rows[first .. first + count) in shared memory, canonically.
+template <class Group>
+__device__ void refine(const FinishArgs& a, const FinishShared& s, unsigned first, unsigned count) {
+  const unsigned pair = Group::rank() % 4;
   for (unsigned begin = 0; begin < count; begin += Group::threads / 4) {
     const unsigned i = begin + Group::rank() / 4;
     const bool active = i < count;
     const std::uint32_t row = active ? s.rows[first + i] : 0;
-    const std::int64_t id = active && part == 0 ? a.corpus.ids[row] : 0;
-    const unsigned key = canonical_key<inner_product, has_lo>(a.corpus, s.query, row, part, active);
-    if (active && part == 0) {
+    const std::int64_t id = active && pair == 0 ? a.corpus.ids[row] : 0;
+    const unsigned key = canonical_key(a.corpus, s.query, row, pair, active);
+    if (active && pair == 0) {
       s.keys[first + i] = key;
       s.ids[first + i] = id;
     }
   }
 }
 
-/// Keys and ids of rows[first .. first + count) in shared memory, canonically.
-template <class Group>
-__device__ void refine(const FinishArgs& a, const FinishShared& s, unsigned first, unsigned count) {
-  if (a.corpus.lo == nullptr) {
-    a.corpus.inner_product ? refine_rows<Group, true, false>(a, s, first, count)
-                           : refine_rows<Group, false, false>(a, s, first, count);
-  } else {
-    a.corpus.inner_product ? refine_rows<Group, true, true>(a, s, first, count)
-                           : refine_rows<Group, false, true>(a, s, first, count);
-  }
-}
-
 /// All rows of the query re-computed canonically, the best k in front; returns how many there are. What is done when
 /// bounds do not tell enough rows apart for the survivors to fit.
 template <class Group>
-__device__ unsigned brute_force(const FinishArgs& a, std::uint32_t q, const FinishShared& s, FinishScratch& x) {
+__device__ __attribute__((noinline)) unsigned brute_force(const FinishArgs& a, std::uint32_t q, const FinishShared& s,
+                                                          FinishScratch& x) {
   const Ranked ranked{s.keys, s.ids};
   unsigned kept = 0;
   if (Group::rank() == 0) x.refined = 0;
@@ -235,9 +224,8 @@ __device__ unsigned brute_force(const FinishArgs& a, std::uint32_t q, const Fini
 
 /// Calls visit(number, i, upper) for the first n of a query's scores, four at a time and several fours on their way:
 /// scores in device memory, which are copied to `cache` if that is not null, or with `cached` those in the cache.
-template <class Group, bool cached, class Visit>
+template <class Group, int fours, bool cached, class Visit>
 __device__ void visit_scores(const float* scores, float* cache, unsigned n, Visit visit) {
-  constexpr int fours = Group::threads > warp_lanes ? 8 : 4;
   for (unsigned first = Group::rank() * 4; first < n; first += Group::threads * 4 * fours) {
     float4 four[fours];
 #pragma unroll
@@ -273,7 +261,7 @@ __device__ float find_limit(const FinishArgs& a, std::uint32_t q, const FinishSh
   for (int i = 0; i < slots; ++i) best[i] = INFINITY;
   // fminf passes over NaN, which stands for a row without bounds.
   if (a.scores != nullptr) {
-    visit_scores<Group, false>(
+    visit_scores<Group, Group::threads == warp_lanes ? 4 : 8, false>(
         a.scores + static_cast<std::size_t>(q) * a.score_stride, a.cached_scores == 0 ? nullptr : s.scores, n,
         [&](int number, unsigned, float upper) { best[number % slots] = fminf(best[number % slots], upper); });
   } else {
@@ -299,9 +287,9 @@ __device__ void visit_within(const FinishArgs& a, std::uint32_t q, const FinishS
     if (!(upper > loose)) keep(i, upper);
   };
   if (a.cached_scores != 0) {
-    visit_scores<Group, true>(nullptr, s.scores, n, visit);  // A thread finds there what it wrote itself.
+    visit_scores<Group, 4, true>(nullptr, s.scores, n, visit);  // A thread finds there what it wrote itself.
   } else {
-    visit_scores<Group, false>(a.scores + static_cast<std::size_t>(q) * a.score_stride, nullptr, n, visit);
+    visit_scores<Group, 4, false>(a.scores + static_cast<std::size_t>(q) * a.score_stride, nullptr, n, visit);
   }
 }
 
@@ -412,13 +400,18 @@ __device__ inline float2 row_bounds(const FinishArgs& a, const QueryInfo& info, 
   return {fmaxf(lower, middle - error - spare), fminf(upper, middle + error + spare)};
 }
 
-/// For a set: of the survivors, described by lower bound (key) and upper bound and row (id), sorts the best k to the
-/// front and gives them their ids; returns how many had to be re-computed.
+/// For a set: sorts survivors, whose rows are in s.rows and whose bounds are in s.ids, by their lower bounds, and
+/// returns how many in front belong to the set for certain. Those have their ids then, and keys that come before all
+/// scores.
 ///
-/// A row whose upper bound lies below the (k + 1)-th smallest lower bound has fewer than k rows that can be better: it
-/// belongs to the set. Those in front that are certain stay in the order of their lower bounds.
+/// A row whose upper bound lies below the (k + 1)-th smallest lower bound has fewer than k rows that can be better.
 template <class Group>
-__device__ unsigned refine_doubtful(const FinishArgs& a, const FinishShared& s, unsigned kept) {
+__device__ unsigned find_certain(const FinishArgs& a, const QueryInfo& info, const FinishShared& s, unsigned kept) {
+  for (unsigned i = Group::rank(); i < kept; i += Group::threads) {
+    const float2 bounds = row_bounds(a, info, s.rows[i], lower_of(s.ids[i]), upper_of(s.ids[i]));
+    s.keys[i] = ordered(bounds.x + 0.0f);
+    s.ids[i] = static_cast<std::int64_t>(static_cast<std::uint64_t>(__float_as_uint(bounds.y)) << 32 | s.rows[i]);
+  }
   sort<Group>({s.keys, s.ids}, kept);
   const float outside = kept > a.k ? unordered(s.keys[a.k]) : INFINITY;
   unsigned certain = min(kept, a.k);
@@ -436,14 +429,10 @@ __device__ unsigned refine_doubtful(const FinishArgs& a, const FinishShared& s, 
     s.rows[i] = row;
     if (i >= certain) continue;
     s.ids[i] = a.corpus.ids[row];
-    s.keys[i] = i;  // Before all scores.
+    s.keys[i] = i;
   }
   Group::sync();
-  if (certain == kept) return 0;
-  refine<Group>(a, s, certain, kept - certain);
-  Group::sync();
-  sort<Group>({s.keys, s.ids}, kept);
-  return kept - certain;
+  return certain;
 }
 
 /// Ends query q, whose vector and segments are in shared memory. Returns false, and nothing is written, when its
@@ -457,16 +446,9 @@ __device__ bool finish_query(const FinishArgs& a, const QueryInfo* info, std::ui
   const float limit = find_limit<Group, slots>(a, q, s, n, x);
   const unsigned kept = collect<Group>(a, q, s, n, limit, x);
   if (kept > a.capacity) return false;
-  unsigned refined = kept;
-  if (a.as_set) {
-    for (unsigned i = Group::rank(); i < kept; i += Group::threads) {
-      const float2 bounds = row_bounds(a, *info, s.rows[i], lower_of(s.ids[i]), upper_of(s.ids[i]));
-      s.keys[i] = ordered(bounds.x + 0.0f);
-      s.ids[i] = static_cast<std::int64_t>(static_cast<std::uint64_t>(__float_as_uint(bounds.y)) << 32 | s.rows[i]);
-    }
-    refined = refine_doubtful<Group>(a, s, kept);
-  } else {
-    refine<Group>(a, s, 0, kept);
+  const unsigned certain = a.as_set ? find_certain<Group>(a, *info, s, kept) : 0, refined = kept - certain;
+  if (refined != 0) {
+    refine<Group>(a, s, certain, refined);
     Group::sync();
     sort<Group>({s.keys, s.ids}, kept);
   }

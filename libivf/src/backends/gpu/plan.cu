@@ -9,6 +9,7 @@ constexpr unsigned threads = 256;
 constexpr unsigned scan_threads = 1024;
 
 __global__ void plan(PlanArgs a) {
+  await_previous();
   const std::uint32_t q = blockIdx.x * (threads / warp_lanes) + threadIdx.x / warp_lanes;
   if (q < a.nq) plan_query(a, q);
 }
@@ -31,6 +32,7 @@ __device__ uint2 block_scan(uint2 value, uint2* warps, uint2& total) {
 
 /// One block a round: where the pairs of each list begin, and the work items.
 __global__ __launch_bounds__(scan_threads) void offsets(PlanArgs a) {
+  await_previous();
   __shared__ uint2 warps[scan_threads / warp_lanes];
   const unsigned round = blockIdx.x;
   const std::uint32_t* histogram = a.histogram + static_cast<std::size_t>(round) * a.nlist;
@@ -65,6 +67,7 @@ __global__ __launch_bounds__(scan_threads) void offsets(PlanArgs a) {
 }
 
 __global__ void scatter(PlanArgs a) {
+  await_previous();
   const std::size_t i = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const std::uint32_t nprobe = a.segments.nprobe;
   if (i >= static_cast<std::size_t>(a.nq) * nprobe) return;
@@ -86,15 +89,15 @@ __global__ void scatter(PlanArgs a) {
 
 void launch_plan(const PlanArgs& args, Stream stream) {
   constexpr unsigned per_block = threads / warp_lanes;
-  launch_kernel(plan, (args.nq + per_block - 1) / per_block, threads, 0, stream, args);
+  launch_next_kernel(plan, (args.nq + per_block - 1) / per_block, threads, 0, stream, args);
   check_launch("plan");
 }
 
 void launch_group(const PlanArgs& args, Stream stream) {
-  launch_kernel(offsets, args.rounds.count, scan_threads, 0, stream, args);
+  launch_next_kernel(offsets, args.rounds.count, scan_threads, 0, stream, args);
   check_launch("offsets");
   const std::size_t pairs = static_cast<std::size_t>(args.nq) * args.segments.nprobe;
-  launch_kernel(scatter, static_cast<unsigned>((pairs + threads - 1) / threads), threads, 0, stream, args);
+  launch_next_kernel(scatter, static_cast<unsigned>((pairs + threads - 1) / threads), threads, 0, stream, args);
   check_launch("scatter");
 }
 

@@ -60,6 +60,7 @@ __global__ void hide(HideArgs a) {
 
 /// One warp a query.
 __global__ void prepare(PrepareArgs a) {
+  await_previous();
   const unsigned lane = threadIdx.x % warp_lanes;
   const std::size_t q = static_cast<std::size_t>(blockIdx.x) * (threads / warp_lanes) + threadIdx.x / warp_lanes;
   for (std::size_t i = static_cast<std::size_t>(blockIdx.x) * threads + threadIdx.x; i < a.zero_count;
@@ -115,7 +116,7 @@ void launch_hide(const HideArgs& args, Stream stream) {
 }
 
 void launch_prepare(const PrepareArgs& args, Stream stream) {
-  launch_kernel(prepare, blocks_for(args.nq, threads / warp_lanes), threads, 0, stream, args);
+  launch_next_kernel(prepare, blocks_for(args.nq, threads / warp_lanes), threads, 0, stream, args);
   check_launch("prepare");
 }
 

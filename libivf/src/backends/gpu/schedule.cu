@@ -22,7 +22,7 @@ unsigned tile_for(double group) {
 }
 
 /// The same for groups of warps, whose tiles cost by what is in them; 0: lists are too seldom shared.
-unsigned wide_tile_for(double group) { return group > 64 ? 128 : group > 32 ? 64 : group >= 12 ? 32 : 0; }
+unsigned wide_tile_for(double group) { return group > 64 ? 128 : group > 32 ? 64 : group >= 6 ? 32 : 0; }
 
 /// Tiles and slices of a round that scans `rows` rows of each query.
 void shape_round(const Work& work, std::uint64_t rows, const Tuning& tuning, const Machine& machine, unsigned round,
@@ -52,7 +52,7 @@ void shape_round(const Work& work, std::uint64_t rows, const Tuning& tuning, con
                               : slices <= 1          ? longest
                                                      : static_cast<std::uint64_t>(rows_of_list / slices);
   s.rounds.query_tile[round] = tile;
-  s.rounds.slice_rows[round] = static_cast<unsigned>(std::clamp<std::uint64_t>(round_up(slice, 64), 128, longest));
+  s.rounds.slice_rows[round] = static_cast<unsigned>(std::clamp<std::uint64_t>(round_up(slice, 64), 64, longest));
 }
 
 }  // namespace

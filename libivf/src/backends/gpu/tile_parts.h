@@ -2,6 +2,8 @@
 /// \file
 /// What the kernels that scan tiles share: the queries of a tile, work items, and the rows that pass a threshold.
 
+#include <utility>
+
 #include "backends/gpu/bounds.h"
 #include "backends/gpu/kernels.h"
 #include "backends/gpu/matrix_unit.h"
@@ -103,19 +105,22 @@ class Survivors {
     queries_ = queries;
   }
 
-  /// Four products of block (row block, query block), in the order of matrix_unit.h.
-  template <int block>
-  __device__ void look(const float* sum, const float (&halves)[2], const float (&thresholds)[2], unsigned tile) {
-    constexpr int together = query_blocks < 2 ? 1 : 2;
-    static_assert(together * 4 <= found_most);
-    store_unless_below<block * 4, slot_bytes>(end_, sum[0] - halves[0], thresholds[0]);
-    store_unless_below<block * 4 + 1, slot_bytes>(end_, sum[1] - halves[0], thresholds[1]);
-    store_unless_below<block * 4 + 2, slot_bytes>(end_, sum[2] - halves[1], thresholds[0]);
-    store_unless_below<block * 4 + 3, slot_bytes>(end_, sum[3] - halves[1], thresholds[1]);
-    if ((block + 1) % together == 0 && ballot(end_ > begin_ + gathered_most * slot_bytes) != 0) {
+  /// The products of a tile: of each block (row block, query block) four, in the order of matrix_unit.h.
+  __device__ void look_through(const float (&sums)[row_blocks * query_blocks][4], const float (&halves)[row_blocks][2],
+                               const float (&thresholds)[query_blocks][2], unsigned tile) {
+    // Between steps a lane's gathered ones are appended if they have become many. Steps are a loop and the blocks of a
+    // step a switch, so that the code for that, which is long and seldom needed, is there once.
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) {
+      [&]<int... number>(std::integer_sequence<int, number...>) {
+        ((step == number ? look<number>(sums, halves, thresholds) : void()), ...);
+      }
+      (std::make_integer_sequence<int, steps>());
+      if (ballot(end_ > begin_ + gathered_most * slot_bytes) == 0) continue;
       mark(tile);
       append();
     }
+    mark(tile);
   }
 
   /// Notes the tile of those that were found since.
@@ -162,7 +167,27 @@ class Survivors {
 
  private:
   static constexpr unsigned slot_bytes = warp_lanes * sizeof(float);
+  static constexpr int blocks_of_step = query_blocks < 2 ? 1 : 2;  ///< That are looked through between two checks.
+  static constexpr int steps = row_blocks * query_blocks / blocks_of_step;
+  static_assert(blocks_of_step * 4 <= found_most);
+
   __device__ unsigned count() const { return (end_ - begin_) / slot_bytes; }
+
+  template <int step>
+  __device__ void look(const float (&sums)[row_blocks * query_blocks][4], const float (&halves)[row_blocks][2],
+                       const float (&thresholds)[query_blocks][2]) {
+    look_at<step * blocks_of_step>(sums, halves, thresholds);
+    if constexpr (blocks_of_step == 2) look_at<step * blocks_of_step + 1>(sums, halves, thresholds);
+  }
+  template <int block>
+  __device__ void look_at(const float (&sums)[row_blocks * query_blocks][4], const float (&halves)[row_blocks][2],
+                          const float (&thresholds)[query_blocks][2]) {
+    constexpr int m = block / query_blocks, n = block % query_blocks;
+    store_unless_below<block * 4, slot_bytes>(end_, sums[block][0] - halves[m][0], thresholds[n][0]);
+    store_unless_below<block * 4 + 1, slot_bytes>(end_, sums[block][1] - halves[m][0], thresholds[n][1]);
+    store_unless_below<block * 4 + 2, slot_bytes>(end_, sums[block][2] - halves[m][1], thresholds[n][0]);
+    store_unless_below<block * 4 + 3, slot_bytes>(end_, sums[block][3] - halves[m][1], thresholds[n][1]);
+  }
 
   const TileArgs& a_;
   Gathered& gathered_;

@@ -70,6 +70,7 @@ __device__ inline void copy_queries(const TileArgs& a, const Lane* lanes, unsign
 
 template <class S, bool all_scores>
 __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool resident) {
+  await_previous();
   __shared__ std::uint32_t next_item;
   const unsigned steps = a.corpus.steps, lane = threadIdx.x % warp_lanes, warp = threadIdx.x / warp_lanes;
   const unsigned query_warp = warp % S::query_warps, row_warp = warp / S::query_warps;
@@ -141,7 +142,7 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
       for (int j = 0; j < 2; ++j)
         thresholds[n][j] = lanes[(query_warp * S::query_blocks + n) * 8 + lane % 4 * 2 + j].threshold;
     }
-    float sums[S::row_blocks][S::query_blocks][4];
+    float sums[S::row_blocks * S::query_blocks][4];
     float halves[S::row_blocks][2];
     survivors.start(list_begin, first + row_warp * S::row_blocks * 16, lanes + query_warp * S::query_blocks * 8);
 
@@ -159,7 +160,10 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
 #pragma unroll
         for (int m = 0; m < S::row_blocks; ++m) {
 #pragma unroll
-          for (int n = 0; n < S::query_blocks; ++n) sums[m][n][0] = sums[m][n][1] = sums[m][n][2] = sums[m][n][3] = 0;
+          for (int n = 0; n < S::query_blocks; ++n) {
+#pragma unroll
+            for (float& sum : sums[m * S::query_blocks + n]) sum = 0;
+          }
 #pragma unroll
           for (int j = 0; j < 2; ++j) {
             const std::uint32_t row = tile_row + m * 16 + j * 8 + lane / 4;
@@ -186,7 +190,7 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
 #pragma unroll
         for (int m = 0; m < S::row_blocks; ++m) {
 #pragma unroll
-          for (int n = 0; n < S::query_blocks; ++n) multiply(sums[m][n], x[m], y[n]);
+          for (int n = 0; n < S::query_blocks; ++n) multiply(sums[m * S::query_blocks + n], x[m], y[n]);
         }
       };
       if (count == chunk_steps) {
@@ -206,19 +210,11 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
 #pragma unroll
           for (int m = 0; m < S::row_blocks; ++m) {
             write_scores(a, lanes + (query_warp * S::query_blocks + n) * 8 + lane % 4 * 2, tile_row + m * 16 + lane / 4,
-                         last, sums[m][n], halves[m]);
+                         last, sums[m * S::query_blocks + n], halves[m]);
           }
         }
       } else {
-        // A loop over constants, which the codes of the places have to be.
-        [&]<int... blocks>(std::integer_sequence<int, blocks...>) {
-          (survivors.template look<blocks>(sums[blocks / S::query_blocks][blocks % S::query_blocks],
-                                           halves[blocks / S::query_blocks], thresholds[blocks % S::query_blocks],
-                                           tile),
-           ...);
-        }
-        (std::make_integer_sequence<int, S::row_blocks * S::query_blocks>());
-        survivors.mark(tile);
+        survivors.look_through(sums, halves, thresholds, tile);
       }
       ++tile;
     }
@@ -252,7 +248,7 @@ void launch_shape(const TileArgs& args, Stream stream) {
     int blocks = 0;
     check_status(IVF_GPU(OccupancyMaxActiveBlocksPerMultiprocessor)(&blocks, kernel, S::threads, bytes), "occupancy");
     const unsigned grid = static_cast<unsigned>(blocks < 1 ? 1 : blocks) * args.multiprocessors;
-    launch_kernel(kernel, grid, S::threads, bytes, stream, args, resident);
+    launch_next_kernel(kernel, grid, S::threads, bytes, stream, args, resident);
     check_launch("tiles");
   };
   if (args.scores != nullptr) {

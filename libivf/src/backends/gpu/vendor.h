@@ -83,6 +83,16 @@ constexpr int warp_lanes = 32;
   char name[]
 #endif
 
+/// A kernel's argument whose address functions may take without a copy of it.
+#if defined(IVF_EMULATED) || defined(IVF_HIP)
+#define IVF_ARGUMENT const
+#else
+#define IVF_ARGUMENT const __grid_constant__
+#endif
+
+/// Whether the current device starts kernels early: see launch_next_kernel().
+bool starts_early();
+
 /// Puts a kernel on a stream. check_launch() tells whether it was refused.
 template <class... Parameters>
 void launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream stream,
@@ -95,6 +105,38 @@ void launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::si
   // clang-format off
   kernel<<<grid, block, shared_bytes, stream>>>(arguments...);
   // clang-format on
+#endif
+}
+
+/// The same for a kernel that calls await_previous(): on devices that can, its blocks start while those of the kernel
+/// before it are ending ("programmatic dependent launch" of the CUDA manual, from compute capability 9.0 on).
+template <class... Parameters>
+void launch_next_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream stream,
+                        const std::type_identity_t<Parameters>&... arguments) {
+#if defined(IVF_EMULATED) || defined(IVF_HIP)
+  launch_kernel(kernel, grid, block, shared_bytes, stream, arguments...);
+#else
+  if (!starts_early()) return launch_kernel(kernel, grid, block, shared_bytes, stream, arguments...);
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  // What it returns is the launch's status, which check_launch() asks for.
+  static_cast<void>(cudaLaunchKernelEx(&config, kernel, arguments...));
+#endif
+}
+
+/// The first thing that a kernel does for launch_next_kernel(): until the kernels before it are done, and their results
+/// there to be read. The one after it may start and wait as well.
+__device__ inline void await_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
 #endif
 }
 

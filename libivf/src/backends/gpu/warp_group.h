@@ -30,37 +30,39 @@ __device__ inline std::uint64_t operand_at(unsigned address, unsigned stride) {
 /// Accumulators are not touched between begin_products() and finish_products().
 __device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 template <int count>
-__device__ inline void finish_products(float (&sums)[count]) {
+__device__ inline void finish_products(float (&sums)[count][4]) {
   asm volatile("wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;" ::: "memory");
   // The compiler believes the sums complete since the products began: nothing that reads them may move up past here.
 #pragma unroll
-  for (int i = 0; i < count; ++i) asm volatile("" : "+f"(sums[i])::"memory");
+  for (int i = 0; i < count; ++i) {
+    asm volatile("" : "+f"(sums[i][0]), "+f"(sums[i][1]), "+f"(sums[i][2]), "+f"(sums[i][3])::"memory");
+  }
 }
 
-#define IVF_SUMS_8(at)                                                                                                \
-  "+f"(sums[at]), "+f"(sums[at + 1]), "+f"(sums[at + 2]), "+f"(sums[at + 3]), "+f"(sums[at + 4]), "+f"(sums[at + 5]), \
-      "+f"(sums[at + 6]), "+f"(sums[at + 7])
+#define IVF_SUMS_8(block)                                                                                           \
+  "+f"(sums[block][0]), "+f"(sums[block][1]), "+f"(sums[block][2]), "+f"(sums[block][3]), "+f"(sums[block + 1][0]), \
+      "+f"(sums[block + 1][1]), "+f"(sums[block + 1][2]), "+f"(sums[block + 1][3])
 
 /// 64 rows by 16 dimensions times that by 32, 64 or 128 queries. Of the result, warp w has rows 16w to 16w + 15, and of
 /// those and each 8 queries lane l has what it has in matrix_unit.h. With `add` 0 the sums are overwritten.
-__device__ inline void multiply_group(float (&sums)[16], std::uint64_t rows, std::uint64_t queries, int add) {
+__device__ inline void multiply_group(float (&sums)[4][4], std::uint64_t rows, std::uint64_t queries, int add) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %18, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
       "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, %16, %17, p, 1, 1, 0, 0; }"
-      : IVF_SUMS_8(0), IVF_SUMS_8(8)
+      : IVF_SUMS_8(0), IVF_SUMS_8(2)
       : "l"(rows), "l"(queries), "r"(add));
 }
-__device__ inline void multiply_group(float (&sums)[32], std::uint64_t rows, std::uint64_t queries, int add) {
+__device__ inline void multiply_group(float (&sums)[8][4], std::uint64_t rows, std::uint64_t queries, int add) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %34, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
       "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
       "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, p, 1, 1, 0, 0; }"
-      : IVF_SUMS_8(0), IVF_SUMS_8(8), IVF_SUMS_8(16), IVF_SUMS_8(24)
+      : IVF_SUMS_8(0), IVF_SUMS_8(2), IVF_SUMS_8(4), IVF_SUMS_8(6)
       : "l"(rows), "l"(queries), "r"(add));
 }
-__device__ inline void multiply_group(float (&sums)[64], std::uint64_t rows, std::uint64_t queries, int add) {
+__device__ inline void multiply_group(float (&sums)[16][4], std::uint64_t rows, std::uint64_t queries, int add) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %66, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
@@ -68,8 +70,8 @@ __device__ inline void multiply_group(float (&sums)[64], std::uint64_t rows, std
       "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
       "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
       "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, p, 1, 1, 0, 0; }"
-      : IVF_SUMS_8(0), IVF_SUMS_8(8), IVF_SUMS_8(16), IVF_SUMS_8(24), IVF_SUMS_8(32), IVF_SUMS_8(40), IVF_SUMS_8(48),
-        IVF_SUMS_8(56)
+      : IVF_SUMS_8(0), IVF_SUMS_8(2), IVF_SUMS_8(4), IVF_SUMS_8(6), IVF_SUMS_8(8), IVF_SUMS_8(10), IVF_SUMS_8(12),
+        IVF_SUMS_8(14)
       : "l"(rows), "l"(queries), "r"(add));
 }
 #undef IVF_SUMS_8

@@ -20,14 +20,13 @@ constexpr unsigned consumers = 3;
 constexpr unsigned wide_threads = (1 + consumers) * group_threads;
 constexpr unsigned query_threads = 3 * warp_lanes;  // That bring queries; the first warp of their group brings rows.
 constexpr unsigned halves_bytes = row_tile * sizeof(float);
-constexpr unsigned most_stages = 8;
-constexpr unsigned fewest_stages = 4;
+constexpr unsigned most_stages = 3;  // Of each consumer.
 
 /// How the shared memory of a block is divided.
 struct WideLayout {
   unsigned piece_bytes;  ///< Of a group of 8 rows in a stage.
   unsigned stage_bytes;
-  unsigned stages;
+  unsigned stages;      ///< Of each consumer; 0: it does not fit.
   unsigned tiles;       ///< Tiles of queries: 2, where the next is brought while one is used, or 1.
   unsigned tile_bytes;  ///< Queries of a tile.
 };
@@ -36,10 +35,9 @@ template <unsigned queries>
 __host__ __device__ constexpr unsigned fixed_bytes(unsigned tiles) {
   return tiles * queries * static_cast<unsigned>(sizeof(Lane)) +
          consumers * 4 * static_cast<unsigned>(sizeof(Gathered)) + tiles * static_cast<unsigned>(sizeof(Item)) +
-         (2 * most_stages + 3 * 2) * 8 + 64;
+         (2 * consumers * most_stages + 3 * 2) * 8 + 64;
 }
 
-/// Stages 0: it does not fit.
 template <unsigned queries>
 WideLayout wide_layout(unsigned steps, std::size_t shared_limit) {
   WideLayout l{};
@@ -49,8 +47,9 @@ WideLayout wide_layout(unsigned steps, std::size_t shared_limit) {
   for (l.tiles = 2; l.tiles > 0; --l.tiles) {
     const std::size_t used = std::size_t{l.tiles} * l.tile_bytes + fixed_bytes<queries>(l.tiles);
     if (used >= shared_limit) continue;
-    l.stages = static_cast<unsigned>(std::min<std::size_t>(most_stages, (shared_limit - used) / l.stage_bytes));
-    if (l.stages >= fewest_stages) return l;
+    const std::size_t stages = (shared_limit - used) / l.stage_bytes / consumers;
+    l.stages = static_cast<unsigned>(std::min<std::size_t>(most_stages, stages));
+    if (l.stages != 0) return l;
   }
   l.stages = 0;
   return l;
@@ -58,7 +57,8 @@ WideLayout wide_layout(unsigned steps, std::size_t shared_limit) {
 
 template <unsigned queries>
 std::size_t wide_bytes(const WideLayout& l) {
-  return std::size_t{l.stages} * l.stage_bytes + std::size_t{l.tiles} * l.tile_bytes + fixed_bytes<queries>(l.tiles);
+  return std::size_t{consumers} * l.stages * l.stage_bytes + std::size_t{l.tiles} * l.tile_bytes +
+         fixed_bytes<queries>(l.tiles);
 }
 
 /// The block's shared memory.
@@ -69,24 +69,24 @@ struct WideShared {
   const char* stage_memory;
   Gathered* gathered;
   Lane* lanes;
-  Item* items;  ///< Of each tile of queries; pairs == 0: no more.
-  unsigned row_full, row_empty, known, full, empty;
+  Item* items;                                       ///< Of each tile of queries; pairs == 0: no more.
+  unsigned row_full, row_empty, known, full, empty;  ///< Barriers: of stages, and of tiles of queries.
 
   __device__ explicit WideShared(const WideLayout& l) {
     char* at = dynamic_memory;
     stage_memory = at;
-    at += l.stages * l.stage_bytes;
+    at += consumers * l.stages * l.stage_bytes;
     tile_memory = at;
     at += l.tiles * l.tile_bytes;
     gathered = reinterpret_cast<Gathered*>(at);
     at += consumers * 4 * sizeof(Gathered);
     const unsigned barriers = (shared_address(at) + 7) / 8 * 8;
     row_full = barriers;
-    row_empty = row_full + most_stages * 8;
-    known = row_empty + most_stages * 8;
+    row_empty = row_full + consumers * most_stages * 8;
+    known = row_empty + consumers * most_stages * 8;
     full = known + 2 * 8;
     empty = full + 2 * 8;
-    at += (2 * most_stages + 3 * 2) * 8 + 8;
+    at += (2 * consumers * most_stages + 3 * 2) * 8 + 8;
     lanes = reinterpret_cast<Lane*>(at);
     at += l.tiles * queries * sizeof(Lane);
     items = reinterpret_cast<Item*>(at);
@@ -156,12 +156,14 @@ __device__ void bring_queries(const TileArgs& a, const WideLayout& l, const Wide
   }
 }
 
-/// Brings the rows of one item after the other, in pieces of 64 rows by up to 128 dimensions. One thread.
+/// Brings the rows of one item after the other, in pieces of 64 rows by up to 128 dimensions, to each consumer in turn.
+/// One thread.
 template <unsigned queries>
 __device__ void bring_rows(const TileArgs& a, const WideLayout& l, const WideShared<queries>& s) {
   const unsigned steps = a.corpus.steps, chunks = (steps + chunk_steps - 1) / chunk_steps;
   const auto* plane = reinterpret_cast<const char*>(a.corpus.hi);
-  Turn stage;
+  Turn round;  // Of every consumer's stages, for its next tile of rows.
+  unsigned consumer = 0;
   for (Turn turn;; turn.advance(l.tiles)) {
     wait(s.known + turn.slot * 8, turn.parity);
     const Item item = s.items[turn.slot];
@@ -171,11 +173,13 @@ __device__ void bring_rows(const TileArgs& a, const WideLayout& l, const WideSha
     for (std::uint32_t row = item.first_row; row < item.last_row; row += row_tile) {
       const unsigned groups = min(row_tile, item.last_row - row + group_rows - 1) / group_rows;
       const char* from = plane + (begin + row) / group_rows * steps * block_bytes;
+      Turn stage = round;
       for (unsigned chunk = 0; chunk < chunks; ++chunk, stage.advance(l.stages)) {
-        const unsigned to = s.stages + stage.slot * l.stage_bytes, barrier = s.row_full + stage.slot * 8;
+        const unsigned slot = consumer * l.stages + stage.slot;
+        const unsigned to = s.stages + slot * l.stage_bytes, barrier = s.row_full + slot * 8;
         const unsigned bytes = min(chunk_steps, steps - chunk * chunk_steps) * block_bytes;
         const bool last = chunk + 1 == chunks;
-        wait(s.row_empty + stage.slot * 8, stage.parity ^ 1);
+        wait(s.row_empty + slot * 8, stage.parity ^ 1);
         arrive_expecting(barrier, groups * bytes + (last ? halves_bytes : 0));
         if (chunks == 1) {
           copy_bulk(to, from, groups * bytes, barrier);
@@ -189,24 +193,30 @@ __device__ void bring_rows(const TileArgs& a, const WideLayout& l, const WideSha
         if (last)
           copy_bulk(to + row_tile / group_rows * l.piece_bytes, a.corpus.halves + begin + row, halves_bytes, barrier);
       }
+      if (++consumer < consumers) continue;
+      consumer = 0;
+      round = stage;
     }
   }
 }
 
+/// The same value in all lanes, and the compiler knows it: products must not lie on what it takes for divergent paths.
+__device__ inline unsigned uniform(unsigned value) { return shuffle(value, 0); }
+
 /// Multiplies every third tile of 64 rows, counted over all items, and keeps what has to be kept.
 template <unsigned queries, bool all_scores>
-__device__ void multiply_rows(const TileArgs& a, const WideLayout& l, const WideShared<queries>& s) {
+__device__ void multiply_rows(const TileArgs& a, const WideLayout& l, const WideShared<queries>& s, unsigned consumer) {
   constexpr int blocks = queries / 8;
-  const unsigned consumer = threadIdx.x / group_threads - 1, warp = threadIdx.x / warp_lanes % 4,
-                 lane = threadIdx.x % warp_lanes;
+  const unsigned warp = threadIdx.x / warp_lanes % 4, lane = threadIdx.x % warp_lanes;
   const unsigned steps = a.corpus.steps, chunks = (steps + chunk_steps - 1) / chunk_steps;
   Survivors<blocks, 1, row_tile> survivors(a, s.gathered[consumer * 4 + warp]);
   Turn stage;
-  unsigned owner = 0;  // Of the next tile of rows.
+  unsigned passed = 0;  // Tiles of rows, of all items, modulo the number of consumers.
   for (Turn turn;; turn.advance(l.tiles)) {
     wait(s.full + turn.slot * 8, turn.parity);
     const Item item = s.items[turn.slot];
-    if (item.pairs == 0) return;
+    if (uniform(item.pairs) == 0) return;
+    const unsigned rows = uniform(item.last_row - item.first_row), tiles = (rows + row_tile - 1) / row_tile;
     const Lane* lanes = s.lanes + turn.slot * queries;
     const unsigned tile_at = s.tiles + turn.slot * l.tile_bytes;
     float thresholds[blocks][2];
@@ -216,57 +226,45 @@ __device__ void multiply_rows(const TileArgs& a, const WideLayout& l, const Wide
       for (int j = 0; j < 2; ++j) thresholds[n][j] = all_scores ? 0 : lanes[n * 8 + lane % 4 * 2 + j].threshold;
     }
     survivors.start(a.corpus.begins[item.list], item.first_row + warp * 16, lanes);
-    unsigned tile = 0;
-    for (std::uint32_t first = item.first_row; first < item.last_row; first += row_tile, ++tile) {
-      const bool mine = owner == consumer;
-      owner = owner + 1 == consumers ? 0 : owner + 1;
-      if (!mine) {
-        for (unsigned chunk = 0; chunk < chunks; ++chunk) stage.advance(l.stages);
-        continue;
-      }
-      float sums[queries / 2];
-      float halves[2];
+    for (unsigned tile = (consumer + consumers - passed) % consumers; tile < tiles; tile += consumers) {
+      float sums[blocks][4];
+      float halves[1][2];
+      const std::uint32_t row = tile * row_tile + warp * 16 + lane / 4;  // In the item.
       for (unsigned chunk = 0; chunk < chunks; ++chunk, stage.advance(l.stages)) {
-        const unsigned first_step = chunk * chunk_steps, count = min(chunk_steps, steps - first_step);
-        wait(s.row_full + stage.slot * 8, stage.parity);
-        std::uint64_t rows = operand_at(s.stages + stage.slot * l.stage_bytes, l.piece_bytes);
-        std::uint64_t tile_queries = operand_at(tile_at + first_step * block_bytes, steps * block_bytes);
+        const unsigned first_step = chunk * chunk_steps, slot = consumer * l.stages + stage.slot;
+        wait(s.row_full + slot * 8, stage.parity);
+        const std::uint64_t row_operand = operand_at(s.stages + slot * l.stage_bytes, l.piece_bytes);
+        const std::uint64_t query_operand = operand_at(tile_at + first_step * block_bytes, steps * block_bytes);
         constexpr std::uint64_t next_step = block_bytes >> 4;
         begin_products();
-        if (count == chunk_steps) {
+        if (steps - first_step >= chunk_steps) {
 #pragma unroll
           for (unsigned step = 0; step < chunk_steps; ++step)
-            multiply_group(sums, rows + step * next_step, tile_queries + step * next_step, (chunk | step) != 0);
+            multiply_group(sums, row_operand + step * next_step, query_operand + step * next_step, (chunk | step) != 0);
         } else {
-          for (unsigned step = 0; step < count; ++step)
-            multiply_group(sums, rows + step * next_step, tile_queries + step * next_step, (chunk | step) != 0);
+          for (unsigned step = 0; step < steps - first_step; ++step)
+            multiply_group(sums, row_operand + step * next_step, query_operand + step * next_step, (chunk | step) != 0);
         }
         finish_products(sums);
         if (chunk + 1 == chunks) {
-          const auto* from = reinterpret_cast<const float*>(s.stage_memory + stage.slot * l.stage_bytes +
+          const auto* from = reinterpret_cast<const float*>(s.stage_memory + slot * l.stage_bytes +
                                                             row_tile / group_rows * l.piece_bytes) +
                              warp * 16 + lane / 4;
-          const std::uint32_t row = first + warp * 16 + lane / 4;
-          halves[0] = row < item.last_row ? from[0] : INFINITY;
-          halves[1] = row + 8 < item.last_row ? from[8] : INFINITY;
+          halves[0][0] = row < rows ? from[0] : INFINITY;
+          halves[0][1] = row + 8 < rows ? from[8] : INFINITY;
         }
         sync_warp();
-        if (lane == 0) arrive(s.row_empty + stage.slot * 8);
+        if (lane == 0) arrive(s.row_empty + slot * 8);
       }
       if constexpr (all_scores) {
-        const std::uint32_t row = first + warp * 16 + lane / 4;
 #pragma unroll
         for (int n = 0; n < blocks; ++n)
-          write_scores(a, lanes + n * 8 + lane % 4 * 2, row, item.last_row, sums + n * 4, halves);
+          write_scores(a, lanes + n * 8 + lane % 4 * 2, item.first_row + row, item.last_row, sums[n], halves[0]);
       } else {
-        // A loop over constants, which the codes of the places have to be.
-        [&]<int... block>(std::integer_sequence<int, block...>) {
-          (survivors.template look<block>(sums + block * 4, halves, thresholds[block], tile), ...);
-        }
-        (std::make_integer_sequence<int, blocks>());
-        survivors.mark(tile);
+        survivors.look_through(sums, halves, thresholds, tile);
       }
     }
+    passed = (passed + tiles) % consumers;
     if constexpr (!all_scores) survivors.append();
     sync_warp();
     if (lane == 0) arrive(s.empty + turn.slot * 8);
@@ -280,7 +278,7 @@ __global__ __launch_bounds__(wide_threads, 1) void wide_tiles(TileArgs a, WideLa
 #if defined(IVF_SM90)
   const WideShared<queries> s(l);
   if (threadIdx.x == 0) {
-    for (unsigned i = 0; i < l.stages; ++i) {
+    for (unsigned i = 0; i < consumers * l.stages; ++i) {
       init_barrier(s.row_full + i * 8, 1);
       init_barrier(s.row_empty + i * 8, 4);
     }
@@ -292,7 +290,9 @@ __global__ __launch_bounds__(wide_threads, 1) void wide_tiles(TileArgs a, WideLa
     publish_barriers();
   }
   __syncthreads();
-  if (threadIdx.x < group_threads) {
+  await_previous();
+  const unsigned group = uniform(threadIdx.x / group_threads);
+  if (group == 0) {
     give_up_registers<56>();
     if (threadIdx.x >= warp_lanes) {
       bring_queries<queries, all_scores>(a, l, s);
@@ -301,7 +301,7 @@ __global__ __launch_bounds__(wide_threads, 1) void wide_tiles(TileArgs a, WideLa
     }
   } else {
     take_registers<152>();
-    multiply_rows<queries, all_scores>(a, l, s);
+    multiply_rows<queries, all_scores>(a, l, s, group - 1);
   }
 #endif
 }
@@ -314,7 +314,7 @@ void launch_wide(const TileArgs& args, Stream stream) {
     check_status(IVF_GPU(FuncSetAttribute)(reinterpret_cast<const void*>(kernel),
                                            IVF_GPU(FuncAttributeMaxDynamicSharedMemorySize), static_cast<int>(bytes)),
                  "shared memory");
-    launch_kernel(kernel, args.multiprocessors, wide_threads, bytes, stream, args, layout);
+    launch_next_kernel(kernel, args.multiprocessors, wide_threads, bytes, stream, args, layout);
     check_launch("wide_tiles");
   };
   if (args.scores != nullptr) {
