@@ -103,6 +103,7 @@ void BenchOptions::define(OptionSet& set, const char* swept) {
       .shows("ivf")
       .offers_list(choice_names(library_choices));
   set.flag("--same-centroids", same_centroids, "Give faiss the centroids that ivf has trained");
+  set.flag("--resident", resident, "Put queries on the device first, leave results there, and time what lies between");
   set.count("--warmup", warmup, "N", "Runs before the timed ones", 0, 1000).shows("1");
   set.count("--repeat", repeat, "N", "Timed runs", 1, 10'000).shows("5");
   set.count("--build-repeat", build_repeat, "N", "Times to train and add", 1, 1000).shows("1");
@@ -141,6 +142,7 @@ void BenchOptions::check() const {
     refuse(same_centroids, "--same-centroids", "--index", "faiss is given the lists of the index anyway");
   }
   refuse(!dataset.empty() && dim, "--dim", "--dataset", "the data set has its own");
+  refuse(resident && runs(Library::faiss), "--resident", "--library faiss", "faiss is measured on the CPU");
   if (!runs(Library::ivf)) device.require_none("faiss is measured on the CPU");
   if (same_centroids && !(runs(Library::ivf) && runs(Library::faiss)))
     misuse("--same-centroids needs --library ivf,faiss");

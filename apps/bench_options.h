@@ -30,7 +30,7 @@ struct BenchOptions {
   DeviceOptions device;
   std::vector<SearchMode> modes;
   std::vector<Library> libraries{Library::ivf};
-  bool same_centroids = false, force = false;
+  bool same_centroids = false, force = false, resident = false;
   std::uint64_t max_codes = 0, warmup = 1, repeat = 5, build_repeat = 1;
   std::optional<std::uint64_t> min_queries_given;
 

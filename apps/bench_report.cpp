@@ -62,6 +62,7 @@ std::string heading(const std::vector<Json>& records) {
   if (!varies(records, "max_codes") && first["max_codes"] != 0) {
     line += fmt::format(", max_codes {}", number(first["max_codes"]));
   }
+  if (first["resident"] == true) line += ", queries and results on the device";
   line += fmt::format(", {}", counted(first["threads"].get<std::uint64_t>(), "thread"));
   for (const Json& record : records) {
     if (!record["isa"].is_null()) return line + fmt::format(", {}{}", text(record["isa"]), place(record));
@@ -87,6 +88,10 @@ std::string profile_text(const Json& record) {
   for (const auto& [name, value] : profile["phase_ms"].items()) {
     phases.row({name, milliseconds(value), percent(profile["phase_share"][name])});
   }
+  if (!profile["device_phase_ms"].is_null()) {
+    for (const auto& [name, value] : profile["device_phase_ms"].items())
+      phases.row({"  " + name, milliseconds(value), ""});
+  }
   const auto per_query = [&](const char* key) { return fmt::format("{:.1f}", profile[key].get<double>()); };
   Table work;
   work.column("work", Table::Align::left);
@@ -94,6 +99,7 @@ std::string profile_text(const Json& record) {
   work.row({"lists a query", per_query("lists_per_query")});
   work.row({"lists pruned a query", per_query("lists_pruned_per_query")});
   work.row({"rows filtered a query", per_query("rows_per_query")});
+  if (!profile["device_phase_ms"].is_null()) work.row({"rows that passed a query", per_query("passed_per_query")});
   work.row({"rows re-computed a query", per_query("survivors_per_query")});
   work.row({"scan reads", giga(profile["scan_bytes_per_second"], "GB/s")});
   work.row({"  of memory's peak, " + giga(profile["peak_bytes_per_second"], "GB/s"),

@@ -5,6 +5,7 @@
 #include "bench/element_type.h"
 #include "bench/faiss_module.h"
 #include "bench/machine.h"
+#include "bench/resident.h"
 #include "ivf/format/container.hpp"
 #include "message.h"
 #include "version.h"
@@ -50,6 +51,7 @@ BenchSession::BenchSession(Context& context, const BenchOptions& options, const 
   run_.label = options.label;
   run_.max_memory = context.options.memory();
   run_.seed = options.seed();
+  run_.resident = options.resident;
   run_.dtype = bench::element_type_name(options.dtype.value_or(DeviceType::float32));
   if (options.runs(Library::faiss)) bench::require_faiss_module();
   if (options.runs(Library::ivf)) require_device();
@@ -74,8 +76,14 @@ BenchSession::BenchSession(Context& context, const BenchOptions& options, const 
   }
 }
 
-/// A device that is missing is said before any work is done.
-void BenchSession::require_device() const { IndexFlat(1, Metric::l2).to(options_.placement()); }
+/// What the device cannot do is said before any work is done.
+void BenchSession::require_device() const {
+  IndexFlat nothing(1, Metric::l2);
+  nothing.to(options_.placement());
+  if (!options_.resident) return;
+  const float query = 0;
+  nothing.place_queries(MatrixView(&query, 1, 1), {});
+}
 
 RunOptions BenchSession::run_options() const {
   RunOptions options = context_.options.run(Console::interrupt_only());
@@ -181,18 +189,26 @@ std::vector<bench::Json> BenchSession::measure(const BenchPoint& point) {
   settings.k = static_cast<std::size_t>(options_.k());
   settings.nprobe = static_cast<std::size_t>(std::min<std::uint64_t>(point.nprobe, run_.nlist));
   settings.max_codes = point.max_codes;
+  settings.profile = wanted_.profile;
   std::vector<bench::Contender> contenders;
   if (options_.runs(Library::ivf)) {
     for (const SearchMode mode : options_.modes) {
       settings.mode = mode;
-      contenders.push_back({ivf_.get(), settings});
+      contenders.push_back({ivf_.get(), settings, nullptr});
     }
   }
-  if (options_.runs(Library::faiss)) contenders.push_back({faiss_.get(), settings});
+  if (options_.runs(Library::faiss)) contenders.push_back({faiss_.get(), settings, nullptr});
 
-  const auto measurements = bench::measure(
-      contenders, batches, run_.protocol,
-      [this](std::size_t done, std::size_t total) { context_.console.progress("measuring", done, total); });
+  std::vector<std::unique_ptr<bench::ResidentSearcher>> resident;
+  for (bench::Contender& contender : contenders) {
+    if (!options_.resident) break;
+    resident.push_back(std::make_unique<bench::ResidentSearcher>(*ivf_, batches, contender.settings));
+    contender.searcher = resident.back().get();
+  }
+  auto measurements = bench::measure(contenders, batches, run_.protocol, [this](std::size_t done, std::size_t total) {
+    context_.console.progress("measuring", done, total);
+  });
+  for (std::size_t i = 0; i < resident.size(); ++i) resident[i]->complete(measurements[i]);
   context_.console.clear();
 
   const bool compared = options_.runs(Library::ivf) && options_.runs(Library::faiss);
@@ -238,15 +254,18 @@ void BenchSession::finish() {
 
 bench::Json BenchSession::profile(const bench::Contender& contender, const bench::Batches& batches,
                                   const bench::Measurement& measurement) {
-  const auto with_peak = [&](const bench::MachinePeak& peak) {
+  const auto with_peak = [&](const DevicePeak& peak) {
     return bench::make_profile(measurement, contender.settings, batches.count(), run_.dim, run_.nlist, peak);
   };
-  // What a device, or LibTorch, could do at best is not known.
+  // What LibTorch could do at best is not known.
   const bench::LibraryInfo library = contender.engine->info();
-  if (library.kernels != "native" || library.device != "cpu") return with_peak({});
   const std::string& isa = measurement.result.stats.isa;
+  if (library.kernels != "native" || isa.starts_with("torch")) return with_peak({});
   auto peak = peaks_.find(isa);
-  if (peak == peaks_.end()) peak = peaks_.emplace(isa, bench::machine_peak(isa, library.threads)).first;
+  if (peak == peaks_.end()) {
+    const bool cpu = library.device == "cpu";
+    peak = peaks_.emplace(isa, cpu ? bench::machine_peak(isa, library.threads) : ivf_->index().measure_peak()).first;
+  }
   return with_peak(peak->second);
 }
 

@@ -84,8 +84,8 @@ class BenchSession {
   std::unique_ptr<Index> exact_;  ///< All rows, for exact search where there is no index of ivf.
   Built ivf_built_, faiss_built_;
   std::optional<AnnBenchmarksFiles> ann_benchmarks_;
-  std::map<std::string, bench::MachinePeak> peaks_;  ///< By instruction-set level.
-  std::vector<idx_t> truth_;                         ///< Exact neighbours of the first queries, k each.
+  std::map<std::string, DevicePeak> peaks_;  ///< By instruction-set level.
+  std::vector<idx_t> truth_;                 ///< Exact neighbours of the first queries, k each.
   std::map<const bench::Engine*, std::vector<idx_t>> unlimited_;
 };
 

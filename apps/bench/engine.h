@@ -19,6 +19,7 @@ struct SearchSettings {
   std::size_t nprobe = 1;
   std::uint64_t max_codes = 0;
   SearchMode mode = SearchMode::automatic;
+  bool profile = false;  ///< Have a device time its phases.
 };
 
 /// Names and versions as records give them.
@@ -44,19 +45,24 @@ struct IndexSettings {
   unsigned threads = 1;
 };
 
-/// One library. train() and add() are called once and in this order; or adopt() in place of both. Rows of a cosine
-/// index are normalised by the engine.
-class Engine {
+/// What searches are timed of.
+class Searcher {
  public:
-  Engine() = default;
-  Engine(const Engine&) = delete;
-  Engine& operator=(const Engine&) = delete;
-  virtual ~Engine() = default;
+  Searcher() = default;
+  Searcher(const Searcher&) = delete;
+  Searcher& operator=(const Searcher&) = delete;
+  virtual ~Searcher() = default;
 
   virtual LibraryInfo info() const = 0;
+  virtual SearchResult search(MatrixView queries, const SearchSettings& settings) const = 0;
+};
+
+/// One library. train() and add() are called once and in this order; or adopt() in place of both. Rows of a cosine
+/// index are normalised by the engine.
+class Engine : public Searcher {
+ public:
   virtual void train(MatrixView rows) = 0;
   virtual void add(MatrixView rows) = 0;
-  virtual SearchResult search(MatrixView queries, const SearchSettings& settings) const = 0;
   /// What a device's memory holds more than before the engine was made; nothing for the CPU, or when not known.
   virtual std::optional<std::uint64_t> device_memory_in_use() const { return std::nullopt; }
 };

@@ -72,13 +72,22 @@ void IvfEngine::add(MatrixView rows) {
 }
 
 SearchResult IvfEngine::search(MatrixView queries, const SearchSettings& settings) const {
+  return index_->search(queries, params_of(settings));
+}
+
+std::unique_ptr<PlacedQueries> IvfEngine::place(MatrixView queries, const SearchSettings& settings) const {
+  return index_->place_queries(queries, params_of(settings));
+}
+
+SearchParams IvfEngine::params_of(const SearchSettings& settings) const {
   SearchParams params;
   static_cast<RunOptions&>(params) = options_;
   params.k = settings.k;
   params.nprobe = settings.nprobe;
   params.max_codes = settings.max_codes;
   params.mode = settings.mode;
-  return index_->search(queries, params);
+  params.profile = settings.profile;
+  return params;
 }
 
 std::string IvfEngine::contents_hash() const {

@@ -21,6 +21,8 @@ class IvfEngine final : public Engine {
   void train(MatrixView rows) override;
   void add(MatrixView rows) override;
   SearchResult search(MatrixView queries, const SearchSettings& settings) const override;
+  /// The same with queries and results that stay on the device.
+  std::unique_ptr<PlacedQueries> place(MatrixView queries, const SearchSettings& settings) const;
 
   const Index& index() const noexcept { return *index_; }
   /// Null for a flat index.
@@ -29,6 +31,8 @@ class IvfEngine final : public Engine {
   std::string contents_hash() const;
 
  private:
+  SearchParams params_of(const SearchSettings& settings) const;
+
   std::unique_ptr<Index> index_;
   RunOptions options_;
   std::uint64_t seed_ = 0;

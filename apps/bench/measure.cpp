@@ -35,16 +35,9 @@ struct Usage {
   }
 };
 
-void append(SearchResult& all, const SearchResult& batch) {
-  all.k = batch.k;
-  all.nq += batch.nq;
-  all.distances.insert(all.distances.end(), batch.distances.begin(), batch.distances.end());
-  all.ids.insert(all.ids.end(), batch.ids.begin(), batch.ids.end());
-  accumulate(all.stats, batch.stats);
-}
-
 /// One run. What is done with results lies between the timed calls.
 void run(const Contender& contender, const Batches& batches, Measurement& out, const std::function<void()>& check) {
+  const Searcher& searcher = contender.searcher != nullptr ? *contender.searcher : *contender.engine;
   SearchResult all;
   double wall = 0;
   Usage used;
@@ -53,7 +46,7 @@ void run(const Contender& contender, const Batches& batches, Measurement& out, c
     const MatrixView queries = batches.queries.slice(i * batches.batch, batches.batch);
     const Usage before = Usage::now();
     const auto start = Clock::now();
-    const SearchResult found = contender.engine->search(queries, contender.settings);
+    const SearchResult found = searcher.search(queries, contender.settings);
     after_timed_call(milliseconds_since(start));
     const double elapsed = milliseconds_since(start);
     const Usage after = Usage::now();
@@ -90,6 +83,7 @@ void accumulate(SearchStats& total, const SearchStats& batch) {
   total.lists_scanned += batch.lists_scanned;
   total.lists_pruned += batch.lists_pruned;
   total.rows_scanned += batch.rows_scanned;
+  total.rows_passed += batch.rows_passed;
   total.rows_refined += batch.rows_refined;
   total.queries_widened += batch.queries_widened;
   total.queries_on_host += batch.queries_on_host;
@@ -102,6 +96,23 @@ void accumulate(SearchStats& total, const SearchStats& batch) {
   total.scan_ms += batch.scan_ms;
   total.refine_ms += batch.refine_ms;
   total.merge_ms += batch.merge_ms;
+  for (const DevicePhase& phase : batch.device_phases) {
+    const auto same = std::find_if(total.device_phases.begin(), total.device_phases.end(),
+                                   [&](const DevicePhase& other) { return other.name == phase.name; });
+    if (same == total.device_phases.end()) {
+      total.device_phases.push_back(phase);
+    } else {
+      same->ms += phase.ms;
+    }
+  }
+}
+
+void append(SearchResult& all, const SearchResult& batch) {
+  all.k = batch.k;
+  all.nq += batch.nq;
+  all.distances.insert(all.distances.end(), batch.distances.begin(), batch.distances.end());
+  all.ids.insert(all.ids.end(), batch.ids.begin(), batch.ids.end());
+  accumulate(all.stats, batch.stats);
 }
 
 std::vector<Measurement> measure(const std::vector<Contender>& contenders, const Batches& batches,

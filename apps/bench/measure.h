@@ -13,6 +13,7 @@ namespace ivf::bench {
 struct Contender {
   const Engine* engine = nullptr;
   SearchSettings settings;
+  const Searcher* searcher = nullptr;  ///< What searches in the engine's place; null: the engine.
 };
 
 /// How runs are made.
@@ -56,6 +57,8 @@ std::vector<Measurement> measure(const std::vector<Contender>& contenders, const
 
 /// Adds what a batch did to the sums of a run.
 void accumulate(SearchStats& total, const SearchStats& batch);
+/// Adds a batch's results, and what it did, to those of a run.
+void append(SearchResult& all, const SearchResult& batch);
 
 /// Called with the wall clock of a timed call, before its end is read. Does nothing; the tests of `ivf compare` link
 /// another definition, which takes its time.

@@ -42,12 +42,12 @@ double all_threads_flops(const std::string& isa, unsigned threads) {
 
 }  // namespace
 
-MachinePeak machine_peak(const std::string& isa, unsigned threads) {
+DevicePeak machine_peak(const std::string& isa, unsigned threads) {
   return {read_bandwidth(threads), all_threads_flops(isa, threads)};
 }
 
 Json make_profile(const Measurement& measurement, const SearchSettings& settings, std::size_t batches, std::size_t dim,
-                  std::size_t nlist, const MachinePeak& peak) {
+                  std::size_t nlist, const DevicePeak& peak) {
   const std::size_t run = measurement.median_run();
   const SearchStats& stats = measurement.stats[run];
   const auto count = static_cast<double>(batches);
@@ -66,6 +66,9 @@ Json make_profile(const Measurement& measurement, const SearchSettings& settings
   times["other"] = rounded(std::max(0.0, whole - known));
   shares["other"] = share_of(std::max(0.0, whole - known), whole);
 
+  Json device_times;
+  for (const DevicePhase& phase : stats.device_phases) device_times[phase.name] = rounded(phase.ms / count);
+
   // A multiplication and an addition for each dimension of each row that is looked at.
   const double scan_flops = 2.0 * static_cast<double>(dim) * static_cast<double>(stats.rows_scanned);
   const double coarse_flops = nlist > 1 ? 2.0 * static_cast<double>(dim * nlist) * queries : 0;
@@ -73,9 +76,11 @@ Json make_profile(const Measurement& measurement, const SearchSettings& settings
   const Json flops_rate = rate(scan_flops, stats.scan_ms);
   return {{"phase_ms", times},
           {"phase_share", shares},
+          {"device_phase_ms", device_times},
           {"lists_per_query", share_of(static_cast<double>(stats.lists_scanned), queries)},
           {"lists_pruned_per_query", share_of(static_cast<double>(stats.lists_pruned), queries)},
           {"rows_per_query", share_of(static_cast<double>(stats.rows_scanned), queries)},
+          {"passed_per_query", share_of(static_cast<double>(stats.rows_passed), queries)},
           {"survivors_per_query", share_of(static_cast<double>(stats.rows_refined), queries)},
           {"survivors_per_result",
            share_of(static_cast<double>(stats.rows_refined), queries * static_cast<double>(settings.k))},

@@ -8,17 +8,13 @@
 
 namespace ivf::bench {
 
-/// What this machine reaches with nothing else to do: measured, once a process.
-struct MachinePeak {
-  double bytes_per_second = 0;  ///< Reading memory with all threads; 0: not known.
-  double flops_per_second = 0;  ///< Of the instruction-set level, on registers; 0: not known.
-};
-
-MachinePeak machine_peak(const std::string& isa, unsigned threads);
+/// What this machine reaches with nothing else to do: memory read with all threads, arithmetic of the instruction-set
+/// level on registers. Measured.
+DevicePeak machine_peak(const std::string& isa, unsigned threads);
 
 /// The profile of the median run: phases in milliseconds a batch and as shares of the whole, work a query, and
 /// rates with their share of the peak.
 nlohmann::ordered_json make_profile(const Measurement& measurement, const SearchSettings& settings, std::size_t batches,
-                                    std::size_t dim, std::size_t nlist, const MachinePeak& peak);
+                                    std::size_t dim, std::size_t nlist, const DevicePeak& peak);
 
 }  // namespace ivf::bench

@@ -76,6 +76,7 @@ void put_task(Json& record, const RunInfo& run, const Measured& measured) {
 void put_search(Json& record, const RunInfo& run, const Measured& measured) {
   const Measurement& measurement = *measured.measurement;
   put_times(record, "search_ms", measurement.batch_ms);
+  record["resident"] = run.resident;
   record["warmup"] = run.protocol.warmup;
   record["repeat"] = run.protocol.repeat;
   record["qps"] = rounded(static_cast<double>(measured.nq) * 1000 / std::max(1e-9, median(measurement.batch_ms)));

@@ -33,6 +33,7 @@ struct RunInfo {
   std::uint64_t seed = 0;
   std::uint64_t max_memory = 0;
   std::string dtype = "float32";
+  bool resident = false;  ///< Queries and results lie on the device.
   Protocol protocol;
   std::string ivf_version, ivf_commit, compiler;
 };

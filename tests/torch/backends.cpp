@@ -41,6 +41,11 @@ Placement Tested::with(DeviceType dtype) const {
   return result;
 }
 
+std::vector<DeviceType> Tested::dtypes() const {
+  if (!torch()) return {DeviceType::float32};
+  return {std::begin(all_dtypes), std::end(all_dtypes)};
+}
+
 /// Whether the module is the one whose GPU is emulated. Other backends are tested with the usual one.
 bool emulated() {
   const std::string directory = std::getenv("IVF_MODULE_DIR");

@@ -36,6 +36,8 @@ struct Tested {
   bool torch() const noexcept { return test_device || placement.backend == BackendChoice::torch; }
   /// The placement with rows kept in a type; native backends know only one.
   Placement with(DeviceType dtype) const;
+  /// The types that it can keep rows in.
+  std::vector<DeviceType> dtypes() const;
 };
 
 /// The native CPU backend; with a LibTorch module LibTorch's CPU, the test device with and without float64 (which is

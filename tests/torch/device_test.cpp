@@ -41,7 +41,7 @@ std::string device_names() {
 /// Whether the test device is there; says so when it is not.
 bool device_missing() {
   if (test_device()) return false;
-  WARN("no LibTorch module here: the test device is not tested");
+  WARN("the test device is not here, and not tested");
   return true;
 }
 

@@ -69,7 +69,7 @@ TEST_CASE("every backend trains and fills an index to the same bytes") {
     const MatrixView view(rows.data(), data.n, data.d);
     const std::string native = written({}, data.metric, view, data.nlist, data.init, 0, directory.file("native"));
     for_each_backend([&](const Tested& tested) {
-      for (const DeviceType dtype : all_dtypes) {
+      for (const DeviceType dtype : tested.dtypes()) {
         const std::uint64_t memory = dtype == DeviceType::float16 ? 0 : data.n < 100 ? 1 : 200000;
         INFO(tested.name << " " << shapes::name(data.kind) << " dtype " << static_cast<int>(dtype) << " memory "
                          << memory);
@@ -171,6 +171,34 @@ TEST_CASE("searches of one index from two threads give what one thread gives") {
     other.join();
     CHECK(same[0]);
     CHECK(same[1]);
+  });
+}
+
+TEST_CASE("queries that stay on a device find there what others find") {
+  const Scene scene = large_scene(Metric::cosine, 500, 9, 7, 30, 47);
+  for_each_backend([&](const Tested& tested) {
+    INFO(tested.name);
+    const auto index = scene.ivf(2, tested.placement);
+    SearchParams params = params_of(6, 3);
+    if (tested.torch() || !tested.on_device()) {
+      CHECK_THAT(error_of([&] { index.place_queries(scene.query_view(), params); }),
+                 Contains("misuse: expected kernels of ivf on a device with memory of its own"));
+      return;
+    }
+    for (const SearchMode mode : all_modes) {
+      params.mode = mode;
+      const auto placed = index.place_queries(scene.query_view(), params);
+      for (int round = 0; round < 2; ++round) {
+        placed->search();
+        CHECK(same_results(placed->results(), index.search(scene.query_view(), params)));
+      }
+    }
+    params.k = 3000;
+    CHECK_THAT(error_of([&] { index.place_queries(scene.query_view(), params)->search(); }),
+               Contains("expected a search that the GPU engine does for queries that stay there, found k 3000"));
+    params.filter = {std::make_shared<const IdSet>(std::vector<IdRange>{{0, 9}}), true, FilterPlan::scan};
+    CHECK_THAT(error_of([&] { index.place_queries(scene.query_view(), params); }),
+               Contains("misuse: expected no filter"));
   });
 }
 

@@ -39,7 +39,7 @@ void check_types(const Scene& scene, const std::set<idx_t>& gone, SearchParams p
   const Expectation in_all(rest, params, true);
   const float widest = std::numeric_limits<float>::infinity();
   for_each_backend([&](const Tested& tested) {
-    for (const DeviceType dtype : all_dtypes) {
+    for (const DeviceType dtype : tested.dtypes()) {
       INFO(tested.name << " " << metric_name(scene.metric) << " dtype " << static_cast<int>(dtype) << " k "
                        << params.k);
       auto ivf = scene.ivf(2, tested.with(dtype));
@@ -88,8 +88,7 @@ TEST_CASE("removal and filters on every backend: lists and batches that are larg
     params.nprobe = 4;
     params.threads = 2;
     for_each_backend([&](const Tested& tested) {
-      for (const DeviceType dtype : all_dtypes) {
-        if (dtype != DeviceType::float32 && !tested.torch()) continue;
+      for (const DeviceType dtype : tested.dtypes()) {
         auto index = scene.ivf(3, tested.with(dtype));
         index.remove_ids(id_set(gone));
         Tolerance tolerance = tolerance_of(tested);

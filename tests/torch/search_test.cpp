@@ -209,7 +209,7 @@ TEST_CASE("every backend breaks ties of rounded values by id") {
   const auto expected = expected_of(scene, params);
   CHECK(std::any_of(expected.begin(), expected.end(), [](const auto& hits) { return hits[0].value == hits[1].value; }));
   for_each_backend([&](const Tested& tested) {
-    for (const DeviceType dtype : all_dtypes) {
+    for (const DeviceType dtype : tested.dtypes()) {
       const auto index = scene.ivf(2, tested.with(dtype));
       Tolerance tolerance = tolerance_of(tested);
       for (const SearchMode mode : all_modes) {
@@ -305,7 +305,7 @@ TEST_CASE("every backend orders the largest and the smallest numbers") {
     params.nprobe = 2;
     const auto expected = expected_of(scene, params);
     for_each_backend([&](const Tested& tested) {
-      for (const DeviceType dtype : all_dtypes) {
+      for (const DeviceType dtype : tested.dtypes()) {
         const auto index = scene.ivf(2, tested.with(dtype));
         Tolerance tolerance = tolerance_of(tested);
         for (const SearchMode mode : all_modes) {

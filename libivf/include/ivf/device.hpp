@@ -55,6 +55,12 @@ struct DeviceInfo {
   bool float64 = true;                              ///< Survivors are re-computed on the device; else on the host.
 };
 
+/// What a device does at best, with nothing else to do; 0: not known.
+struct DevicePeak {
+  double bytes_per_second = 0;  ///< Of its memory, reading and writing.
+  double flops_per_second = 0;  ///< Of products of bfloat16 matrices.
+};
+
 /// The LibTorch that the module was opened with.
 struct TorchInfo {
   std::string version;  ///< "2.11.0"

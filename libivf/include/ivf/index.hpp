@@ -61,6 +61,17 @@ struct SaveOptions {
   unsigned threads = 0;
 };
 
+/// Queries that lie where an index computes, and the results of searching them, which stay there until they are asked
+/// for: to measure a device without the way to it.
+class PlacedQueries {
+ public:
+  virtual ~PlacedQueries() = default;
+  /// Searches them. Returns when the device is done.
+  virtual void search() = 0;
+  /// What the last search found; without statistics.
+  virtual SearchResult results() const = 0;
+};
+
 class IndexImpl;
 
 /// What both indexes share. Not constructed by itself.
@@ -83,6 +94,8 @@ class Index {
   const Placement& placement() const noexcept;
   /// The device that computes.
   DeviceInfo device() const;
+  /// Measures what it does at best: large copies and products. Not known where the index computes on the CPU.
+  DevicePeak measure_peak() const;
 
   /// Adds rows under the next n numbers. Numbering begins at 0, and goes on by one with every row that is added,
   /// whatever its id; removing rows does not set it back.
@@ -95,6 +108,10 @@ class Index {
   std::uint64_t remove_ids(const IdSet& ids, const RunOptions& options = {});
   /// The k best rows of every query in the total order (value, id).
   SearchResult search(MatrixView queries, const SearchParams& params = {}) const;
+  /// Brings queries to where the index computes, for searches that are as search() does them. The index must stay as it
+  /// is, and where it is, as long as the result lives. Throws Error(misuse) where it computes in the host's memory, and
+  /// for a filter.
+  std::unique_ptr<PlacedQueries> place_queries(MatrixView queries, const SearchParams& params) const;
   /// All rows with distance < radius (L2) or inner product > radius (IP, cosine); k is ignored.
   RangeResult range_search(MatrixView queries, float radius, const SearchParams& params = {}) const;
   /// Exact top-k over all rows, whatever the index: what `nprobe = nlist` returns, without the coarse step.

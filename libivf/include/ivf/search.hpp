@@ -52,6 +52,13 @@ struct SearchParams : RunOptions {
   std::uint64_t max_codes = 0;  ///< Rows scanned a query at most, in probe order, the last list cut; 0: no limit.
   SearchMode mode = SearchMode::automatic;
   Filter filter;
+  bool profile = false;  ///< Have a device time its phases (SearchStats::device_phases), which costs a little.
+};
+
+/// A part of a device's work, by the device's own clock.
+struct DevicePhase {
+  std::string name;
+  double ms = 0;
 };
 
 /// What a search did. Counts are over all queries.
@@ -64,6 +71,7 @@ struct SearchStats {
   std::uint64_t lists_scanned = 0;    ///< (query, list) pairs scanned.
   std::uint64_t lists_pruned = 0;     ///< (query, list) pairs skipped because a bound excluded them.
   std::uint64_t rows_scanned = 0;     ///< (query, row) pairs that the filter looked at.
+  std::uint64_t rows_passed = 0;      ///< (query, row) pairs that a device kept in its scans, before the last limits.
   std::uint64_t rows_refined = 0;     ///< (query, row) pairs re-computed canonically.
   std::uint64_t queries_widened = 0;  ///< Queries scanned again because the first selection was not provably enough.
   std::uint64_t queries_on_host = 0;  ///< Of those that a device re-computes: with a value that the host had to decide.
@@ -72,6 +80,7 @@ struct SearchStats {
   std::uint64_t rows_allowed = 0;                  ///< Rows of the index that the filter allows.
   std::uint64_t bytes_scanned = 0;  ///< Bytes of the hi plane that the scan read (each list once a group).
   double coarse_ms = 0, group_ms = 0, scan_ms = 0, refine_ms = 0, merge_ms = 0;  ///< Wall clock of the phases.
+  std::vector<DevicePhase> device_phases;  ///< Of SearchParams::profile, in order; the times above are then sums of these.
 };
 
 /// Top-k results, row-major nq x k. Missing results are id -1 with +inf (L2) or -inf (IP, cosine).

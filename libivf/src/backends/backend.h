@@ -49,10 +49,21 @@ struct Probes {
   std::size_t nprobe = 0;
 };
 
+/// Queries that were brought to where a backend computes, with room there for k results of each.
+class HeldQueries {
+ public:
+  virtual ~HeldQueries() = default;
+  /// What topk() last found for them, rows x k each; waits for it.
+  virtual void fetch(float* values, idx_t* ids) const = 0;
+};
+
 /// What is asked of the primitive. Queries are finite, and already normalised for cosine.
 struct ScanRequest {
   const Corpus* corpus = nullptr;
   MatrixView queries;
+  /// In place of `queries`, of which only the numbers are then looked at: queries that topk() is given no place for the
+  /// results of, and of whose work it counts nothing.
+  HeldQueries* held = nullptr;
   Probes probes;
   /// In place of `probes`, for a backend that probes(): the centroids, of which each query's canonical top
   /// `coarse_nprobe` are looked at. The lists then never leave the device.
@@ -60,6 +71,7 @@ struct ScanRequest {
   std::size_t coarse_nprobe = 0;
   std::uint64_t max_codes = 0;  ///< 0: no limit.
   SearchMode mode = SearchMode::automatic;
+  bool profile = false;          ///< SearchParams::profile
   unsigned threads = 1;          ///< Resolved: at least 1.
   std::uint64_t max_memory = 0;  ///< Resolved: workspace in bytes.
   const Progress* progress = nullptr;
@@ -96,11 +108,16 @@ class Backend {
   virtual std::string_view isa() const noexcept = 0;
   /// Where it computes.
   virtual DeviceInfo device() const = 0;
+  virtual DevicePeak measure_peak() const { return {}; }
   /// Whether topk() and range() take ScanRequest::coarse.
   virtual bool probes() const noexcept { return false; }
   /// Brings a corpus to where the backend computes; null when it reads the host's memory. Throws Error(failed) with the
   /// numbers when it does not fit, before anything is allocated.
   virtual std::shared_ptr<const Resident> load(const Corpus&) { return nullptr; }
+
+  /// Keeps queries, and k results of each, where the backend computes. Null when that is in the host's memory, or when
+  /// the backend takes queries from there only.
+  virtual std::unique_ptr<HeldQueries> hold_queries(MatrixView, std::size_t /*k*/) { return nullptr; }
 
   /// Canonical top-k of each query over its probed lists. `values` and `ids` are nq x k, row-major; missing results are
   /// id -1 with +inf / -inf. Statistics are added to `stats`.

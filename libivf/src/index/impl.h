@@ -55,6 +55,7 @@ class IndexImpl {
   /// `exact` scans every list and needs no centroids; nprobe and max_codes are then without meaning.
   SearchResult search(MatrixView queries, const SearchParams& params, bool exact) const;
   RangeResult range_search(MatrixView queries, float radius, const SearchParams& params) const;
+  std::unique_ptr<PlacedQueries> place_queries(MatrixView queries, const SearchParams& params) const;
 
  private:
   void require_no_rows(const char* operation) const;

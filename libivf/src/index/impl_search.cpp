@@ -21,6 +21,11 @@ double milliseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
+void check_k(std::size_t k) {
+  if (k >= 1 && k <= detail::max_k) return;
+  throw Error(ErrorKind::misuse, fmt::format("expected k of 1 to {}, found {}", detail::max_k, k));
+}
+
 /// What one batch of queries needs besides the backend's own workspace.
 struct BatchBuffers {
   std::vector<float> queries;  ///< Normalised copies, for cosine.
@@ -67,6 +72,7 @@ class BatchedScan {
       request.queries = prepare(queries_.slice(first, count), buffers);
       request.max_codes = max_codes_;
       request.mode = params_.mode;
+      request.profile = params_.profile;
       request.threads = resources_.threads;
       request.max_memory = resources_.max_memory - std::min(resources_.max_memory / 2, count * per_query);
       request.progress = &progress;
@@ -139,9 +145,7 @@ class BatchedScan {
 };
 
 SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, bool exact) const {
-  if (params.k == 0 || params.k > detail::max_k) {
-    throw Error(ErrorKind::misuse, fmt::format("expected k of 1 to {}, found {}", detail::max_k, params.k));
-  }
+  check_k(params.k);
   detail::Corpus corpus = placed_rows();
   BatchedScan scan(*this, corpus, queries, params, exact);
   SearchResult result;
@@ -166,6 +170,76 @@ SearchResult IndexImpl::search(MatrixView queries, const SearchParams& params, b
                    result.stats);
   });
   return result;
+}
+
+namespace {
+
+class PlacedSearch final : public PlacedQueries {
+ public:
+  PlacedSearch(const IndexImpl& index, MatrixView queries, const SearchParams& params)
+      : backend_(index.backend()),
+        params_(params),
+        corpus_(index.placed_rows()),
+        scan_(index, corpus_, queries, params_, false) {
+    SearchStats unused;
+    scan_.run(unused, [&](const ScanRequest& request, std::size_t) {
+      auto held = backend_.hold_queries(request.queries, params_.k);
+      if (held == nullptr) {
+        const DeviceInfo device = backend_.device();
+        throw Error(
+            ErrorKind::misuse,
+            fmt::format("expected kernels of ivf on a device with memory of its own for queries that stay "
+                        "there (--resident), found {} ({}); choose such a device, or let queries come from the host",
+                        device.name, device.backend));
+      }
+      ScanRequest mine = request;
+      mine.queries.data = nullptr;
+      mine.progress = nullptr;
+      mine.held = held.get();
+      parts_.push_back({mine, std::move(held)});
+    });
+  }
+
+  void search() override {
+    SearchStats unused;
+    for (const Part& part : parts_) backend_.topk(part.request, params_.k, nullptr, nullptr, unused);
+  }
+
+  SearchResult results() const override {
+    SearchResult result;
+    result.k = params_.k;
+    for (const Part& part : parts_) result.nq += part.request.queries.rows;
+    result.distances.resize(result.nq * result.k);
+    result.ids.resize(result.nq * result.k);
+    std::size_t first = 0;
+    for (const Part& part : parts_) {
+      part.held->fetch(result.distances.data() + first * result.k, result.ids.data() + first * result.k);
+      first += part.request.queries.rows;
+    }
+    return result;
+  }
+
+ private:
+  struct Part {
+    ScanRequest request;
+    std::unique_ptr<detail::HeldQueries> held;
+  };
+
+  detail::Backend& backend_;
+  SearchParams params_;
+  detail::Corpus corpus_;
+  BatchedScan scan_;
+  std::vector<Part> parts_;
+};
+
+}  // namespace
+
+std::unique_ptr<PlacedQueries> IndexImpl::place_queries(MatrixView queries, const SearchParams& params) const {
+  check_k(params.k);
+  if (params.filter.ids != nullptr) {
+    throw Error(ErrorKind::misuse, "expected no filter for queries that stay on a device, found one; search without");
+  }
+  return std::make_unique<PlacedSearch>(*this, queries, params);
 }
 
 std::shared_ptr<const detail::AllowedRows> IndexImpl::allowed_rows(const Filter& filter, unsigned threads) const {

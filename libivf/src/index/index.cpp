@@ -26,6 +26,7 @@ IndexInfo Index::info() const { return impl_->info(); }
 void Index::to(const Placement& placement) { impl_->to(placement); }
 const Placement& Index::placement() const noexcept { return impl_->placement(); }
 DeviceInfo Index::device() const { return impl_->backend().device(); }
+DevicePeak Index::measure_peak() const { return impl_->backend().measure_peak(); }
 
 void Index::add(MatrixView rows, const RunOptions& options) {
   impl_->add(rows, {{}, static_cast<idx_t>(impl_->next_id()), true}, options);
@@ -39,6 +40,10 @@ std::uint64_t Index::remove_ids(const IdSet& ids, const RunOptions& options) { r
 
 SearchResult Index::search(MatrixView queries, const SearchParams& params) const {
   return impl_->search(queries, params, false);
+}
+
+std::unique_ptr<PlacedQueries> Index::place_queries(MatrixView queries, const SearchParams& params) const {
+  return impl_->place_queries(queries, params);
 }
 
 RangeResult Index::range_search(MatrixView queries, float radius, const SearchParams& params) const {

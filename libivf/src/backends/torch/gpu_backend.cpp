@@ -1,5 +1,8 @@
 #include "backends/torch/gpu_backend.h"
 
+#include <fmt/format.h>
+
+#include "backends/torch/gpu_peak.h"
 #include "backends/torch/gpu_rows.h"
 #include "backends/torch/native.h"
 
@@ -14,8 +17,14 @@ DeviceInfo GpuBackend::device() const {
   return info;
 }
 
+DevicePeak GpuBackend::measure_peak() const { return torch_backend::measure_peak(*device_); }
+
 std::shared_ptr<const Resident> GpuBackend::load(const Corpus& corpus) {
   return std::make_shared<const GpuCorpus>(device_, corpus);
+}
+
+std::unique_ptr<HeldQueries> GpuBackend::hold_queries(MatrixView queries, std::size_t k) {
+  return std::make_unique<GpuQueries>(device_, queries, k);
 }
 
 template <class Body>
@@ -38,8 +47,19 @@ void GpuBackend::topk(const ScanRequest& request, std::size_t k, float* values, 
   GpuSearch search(device_, request, k, stats);
   if (search.possible()) {
     stats.isa = isa();
-    search.run(values, ids);
+    if (request.held != nullptr) {
+      search.run_held();
+    } else {
+      search.run(values, ids);
+    }
     return;
+  }
+  if (request.held != nullptr) {
+    throw Error(
+        ErrorKind::misuse,
+        fmt::format("{}: expected a search that the GPU engine does for queries that stay there, found k {} and "
+                    "nprobe {} of an index of {} rows of dimension {}; let queries come from the host",
+                    device_->runtime()->name(), k, request.coarse_nprobe, request.corpus->rows, request.corpus->dim));
   }
   by_portable(request, search.corpus(), search.centroids(), stats,
               [&](const ScanRequest& again) { portable_.topk(again, k, values, ids, stats); });
@@ -51,7 +71,11 @@ void GpuBackend::probe(const ScanRequest& request, std::size_t k, std::int32_t* 
 }
 
 RangeHits GpuBackend::range(const ScanRequest& request, float radius, SearchStats& stats) {
-  const GpuSearch search(device_, request, 1, stats);
+  GpuSearch search(device_, request, 1, stats);
+  if (search.possible()) {
+    stats.isa = isa();
+    return search.run_range(radius);
+  }
   return by_portable(request, search.corpus(), search.centroids(), stats,
                      [&](const ScanRequest& again) { return portable_.range(again, radius, stats); });
 }

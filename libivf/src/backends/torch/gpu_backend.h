@@ -15,9 +15,11 @@ class GpuBackend final : public Backend {
   std::string_view name() const noexcept override { return "native"; }
   std::string_view isa() const noexcept override { return device_->isa(); }
   DeviceInfo device() const override;
+  DevicePeak measure_peak() const override;
   bool probes() const noexcept override { return true; }
   std::shared_ptr<const Resident> load(const Corpus& corpus) override;
 
+  std::unique_ptr<HeldQueries> hold_queries(MatrixView queries, std::size_t k) override;
   void topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) override;
   void probe(const ScanRequest& request, std::size_t k, std::int32_t* lists, float* bounds,
              SearchStats& stats) override;

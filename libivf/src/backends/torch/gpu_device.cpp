@@ -1,5 +1,7 @@
 #include "backends/torch/gpu_device.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include <fmt/format.h>
 
 namespace ivf::detail::torch_backend {
@@ -26,6 +28,11 @@ void TensorMemory::release(void* memory, gpu::StreamHandle) noexcept {
   const auto found = held_.find(memory);
   block = std::move(found->second);
   held_.erase(found);
+}
+
+void wait_for(const Runtime& runtime) {
+  if (runtime.on_host()) return;
+  c10::impl::VirtualGuardImpl(runtime.device().type()).getStream(runtime.device()).synchronize();
 }
 
 GpuDevice::GpuDevice(std::shared_ptr<const Runtime> runtime, int number)

@@ -34,6 +34,9 @@ std::string isa_of(const gpu::DeviceInfo& info);
 /// The engine works on LibTorch's default stream, which is the toolkit's.
 inline constexpr gpu::StreamHandle default_stream = nullptr;
 
+/// Waits until the device has done what is on its stream.
+void wait_for(const Runtime& runtime);
+
 /// What the backend and all that it keeps on the device share.
 class GpuDevice {
  public:

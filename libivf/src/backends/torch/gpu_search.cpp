@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 
-#include "backends/torch/search.h"
+#include "backends/torch/held_rows.h"
 #include "parallel.h"
 #include "search/plan.h"
 
@@ -72,43 +71,123 @@ std::size_t GpuSearch::batch_size() const noexcept {
   return std::max<std::size_t>(std::min<std::uint64_t>(soon, memory_ / 4 / query_bytes()), 1);
 }
 
-void GpuSearch::run(float* values, idx_t* ids) {
-  const std::size_t nq = request_.queries.rows, nlist = request_.corpus->nlist;
-  const std::size_t lists = nprobe_ == 0 ? nlist : nprobe_;
-  stats_.avg_group_size = average_group(nq, lists, nlist);
-  stats_.auto_threshold = average_group(gpu::matrix_queries + 1, lists, nlist);
+void GpuSearch::describe() {
+  const std::size_t nlist = request_.corpus->nlist;
+  stats_.avg_group_size = average_group(request_.queries.rows, lists_a_query(), nlist);
+  stats_.auto_threshold = average_group(gpu::matrix_queries + 1, lists_a_query(), nlist);
   stats_.chosen_mode = choose_mode(request_.mode, stats_.avg_group_size);
+}
+
+void GpuSearch::hide_rows() {
+  if (request_.corpus->hidden.empty()) return;
+  device_->run(request_.threads, [&](gpu::Engine& engine) {
+    filtered_ = engine.hide(*corpus_->rows(), request_.corpus->hidden, default_stream);
+  });
+}
+
+template <class Batch>
+void GpuSearch::for_batches(Batch batch) {
+  const std::size_t nq = request_.queries.rows, size = batch_size();
+  for (std::size_t first = 0; first < nq; first += size) {
+    const std::size_t count = std::min(size, nq - first);
+    batch(first, count);
+    stats_.lists_scanned += count * lists_a_query();
+    if (request_.progress != nullptr && *request_.progress) (*request_.progress)("search", first + count, nq);
+  }
+}
+
+void GpuSearch::run(float* values, idx_t* ids) {
+  const std::size_t nq = request_.queries.rows;
+  describe();
   if (corpus_->count() == 0) {
-    const float nothing = std::numeric_limits<float>::infinity();
-    std::fill_n(values, nq * k_, request_.corpus->inner_product ? -nothing : nothing);
+    std::fill_n(values, nq * k_, nothing());
     std::fill_n(ids, nq * k_, idx_t{-1});
     return;
   }
-  if (!request_.corpus->hidden.empty()) {
-    device_->run(request_.threads, [&](gpu::Engine& engine) {
-      filtered_ = engine.hide(*corpus_->rows(), request_.corpus->hidden, default_stream);
+  hide_rows();
+  for_batches(
+      [&](std::size_t first, std::size_t count) { run_batch(first, count, values + first * k_, ids + first * k_); });
+}
+
+RangeHits GpuSearch::run_range(float radius) {
+  RangeHits result;
+  result.hits.resize(request_.queries.rows);
+  describe();
+  if (corpus_->count() == 0) return result;
+  hide_rows();
+  for_batches([&](std::size_t first, std::size_t count) {
+    Stopwatch watch;
+    const MatrixView part = request_.queries.slice(first, count);
+    const gpu::Rows queries{part.data, count, part.stride, false};
+    gpu::Report report;
+    gpu::RangeOptions options;
+    options.radius = radius;
+    options.max_codes = request_.max_codes;
+    options.threads = request_.threads;
+    options.tuning.workspace = workspace(count);
+    options.report = &report;
+    auto found = device_->run(request_.threads, [&](gpu::Engine& engine) {
+      if (centroids_ != nullptr)
+        return engine.range(*centroids_->rows(), searched_rows(), queries, nprobe_, options, default_stream);
+      return engine.range(searched_rows(), queries, {probed_lists(first), nprobe_, false}, options, default_stream);
     });
-  }
-  const std::size_t batch = batch_size();
-  for (std::size_t first = 0; first < nq; first += batch) {
-    const std::size_t count = std::min(batch, nq - first);
-    run_batch(first, count, values + first * k_, ids + first * k_);
-    stats_.lists_scanned += count * lists;
-    if (request_.progress != nullptr && *request_.progress) (*request_.progress)("search", first + count, nq);
-  }
+    std::move(found.hits.begin(), found.hits.end(), result.hits.begin() + static_cast<std::ptrdiff_t>(first));
+    count_work(report);
+    ++stats_.host_syncs;
+    stats_.scan_ms += watch.lap();
+  });
+  return result;
+}
+
+GpuQueries::GpuQueries(std::shared_ptr<GpuDevice> device, MatrixView queries, std::size_t k)
+    : device_(std::move(device)), queries_(hold_on_device(*device_->runtime(), queries, available_threads())) {
+  const Runtime& runtime = *device_->runtime();
+  const auto n = static_cast<std::int64_t>(queries.rows), results = static_cast<std::int64_t>(k);
+  device_->run(available_threads(), [&](gpu::Engine&) {
+    values_ = at::empty({n, results}, runtime.options(at::kFloat));
+    ids_ = at::empty({n, results}, runtime.options(at::kLong));
+  });
+}
+
+void GpuQueries::fetch(float* values, idx_t* ids) const {
+  const unsigned threads = available_threads();
+  device_->run(threads, [&](gpu::Engine&) {
+    SearchStats unused;
+    Download download(*device_->runtime());
+    const at::Tensor found_values = download.add(values_), found_ids = download.add(ids_);
+    download.finish(unused);
+    copy_out(found_values, values, threads);
+    copy_out(found_ids, ids, threads);
+  });
+}
+
+void GpuSearch::run_held() {
+  auto& held = dynamic_cast<GpuQueries&>(*request_.held);
+  device_->run(request_.threads, [&](gpu::Engine& engine) {
+    if (corpus_->count() == 0) {
+      held.values_.fill_(nothing());
+      held.ids_.fill_(-1);
+      return;
+    }
+    const auto nq = static_cast<std::size_t>(held.queries_.size(0));
+    put(engine, {held.queries_.data_ptr<float>(), nq, 0, true}, {},
+        {held.values_.data_ptr<float>(), held.ids_.data_ptr<std::int64_t>(), nullptr, true}, false);
+    wait_for(*device_->runtime());
+  });
 }
 
 void GpuSearch::run_batch(std::size_t first, std::size_t count, float* values, idx_t* ids) {
   const Runtime& runtime = *device_->runtime();
   const MatrixView queries = request_.queries.slice(first, count);
-  const std::int32_t* lists = request_.probes.lists == nullptr ? nullptr : request_.probes.lists + first * nprobe_;
+  const std::int32_t* lists = probed_lists(first);
   Stopwatch watch;
   if (count * query_bytes() <= small_bytes) {
     device_->run(request_.threads, [&](gpu::Engine& engine) {
-      put(engine, {queries.data, count, queries.stride, false}, {lists, nprobe_, false}, {values, ids, nullptr, false});
+      put(engine, {queries.data, count, queries.stride, false}, {lists, nprobe_, false}, {values, ids, nullptr, false},
+          true);
     });
     ++stats_.host_syncs;
-    stats_.scan_ms += watch.lap();
+    if (!request_.profile) stats_.scan_ms += watch.lap();
     return;
   }
   const auto n = static_cast<std::int64_t>(count), k = static_cast<std::int64_t>(k_);
@@ -118,40 +197,58 @@ void GpuSearch::run_batch(std::size_t first, std::size_t count, float* values, i
     const at::Tensor placed_lists = lists == nullptr ? at::Tensor() : runtime.upload(lists, count * nprobe_, at::kInt);
     found_values = at::empty({n, k}, runtime.options(at::kFloat));
     found_ids = at::empty({n, k}, runtime.options(at::kLong));
-    stats_.group_ms += watch.lap();
+    if (!request_.profile) stats_.group_ms += watch.lap();
     put(engine, {placed.data_ptr<float>(), count, 0, true},
         {lists == nullptr ? nullptr : placed_lists.data_ptr<std::int32_t>(), nprobe_, true},
-        {found_values.data_ptr<float>(), found_ids.data_ptr<std::int64_t>(), nullptr, true});
+        {found_values.data_ptr<float>(), found_ids.data_ptr<std::int64_t>(), nullptr, true}, true);
     Download download(runtime);
     found_values = download.add(found_values);
     found_ids = download.add(found_ids);
     ++stats_.host_syncs;  // For the engine's counts; the other is the download's.
     download.finish(stats_);
   });
-  stats_.scan_ms += watch.lap();
+  const double on_device = watch.lap();
+  if (!request_.profile) stats_.scan_ms += on_device;
   copy_out(found_values, values, request_.threads);
   copy_out(found_ids, ids, request_.threads);
   stats_.merge_ms += watch.lap();
 }
 
 void GpuSearch::put(gpu::Engine& engine, const gpu::Rows& queries, const gpu::ProbeLists& probes,
-                    const gpu::Results& results) {
+                    const gpu::Results& results, bool counted) {
   gpu::Report report;
   gpu::SearchOptions options;
   options.k = k_;
   options.max_codes = request_.max_codes;
   options.mode = request_.mode;
-  options.tuning.workspace = std::max<std::uint64_t>(memory_ - std::min(memory_ / 4, queries.rows * query_bytes()), 1);
-  options.report = &report;
-  options.timed = false;
+  options.tuning.workspace = workspace(queries.rows);
+  options.report = counted ? &report : nullptr;
+  options.timed = request_.profile;
   if (centroids_ != nullptr) {
     engine.search(*centroids_->rows(), searched_rows(), queries, nprobe_, options, results, default_stream);
   } else {
     engine.topk(searched_rows(), queries, probes, options, results, default_stream);
   }
+  if (!counted) return;
   stats_.chosen_mode = report.mode;
+  count_work(report);
+}
+
+void GpuSearch::count_work(const gpu::Report& report) {
+  stats_.bytes_scanned += report.bytes_read;
   stats_.rows_scanned += report.rows_scanned;
+  stats_.rows_passed += report.candidates;
   stats_.rows_refined += report.rows_refined;
+  if (!request_.profile) return;
+  for (const gpu::Report::Phase& phase : report.phases) {
+    const std::string_view name = phase.name;
+    const double ms = static_cast<double>(phase.ms);
+    stats_.device_phases.push_back({phase.name, ms});
+    (name.starts_with("coarse")             ? stats_.coarse_ms
+     : name == "prepare" || name == "group" ? stats_.group_ms
+     : name == "finish"                     ? stats_.refine_ms
+                                            : stats_.scan_ms) += ms;
+  }
 }
 
 }  // namespace ivf::detail::torch_backend
