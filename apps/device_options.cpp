@@ -26,7 +26,7 @@ void define_torch_plugin(OptionSet& options, std::string& path) {
 void DeviceOptions::define(OptionSet& options, bool dtype) {
   options.group("Device options");
   options
-      .value("--device", "DEVICE", "Where to compute: cpu, cuda[:N], rocm[:N] or dml[:N] (see `ivf devices`)",
+      .value("--device", "DEVICE", "Where to compute: cpu, cuda[:N|:all], rocm[:N|:all] or dml[:N] (see `ivf devices`)",
              [this](std::string_view option, std::string_view text) { placement_.device = parse_device(option, text); })
       .shows("cpu")
       .offers({"cpu", "cuda", "rocm", "dml"});

@@ -57,6 +57,7 @@ std::vector<Tested> tested_backends() {
   if (!prepared || !has_torch_module()) return found;
   if (emulated()) {
     found.push_back({"emulated", {"cuda", BackendChoice::native, DeviceType::float32, {}}, false, true});
+    found.push_back({"emulated, all", {"cuda:all", BackendChoice::native, DeviceType::float32, {}}, false, true});
     return found;
   }
   found.push_back({"torch cpu", {"cpu", BackendChoice::torch, DeviceType::float32, {}}, false, true});
@@ -66,6 +67,10 @@ std::vector<Tested> tested_backends() {
   }
   for (const DeviceInfo& device : list_devices()) {
     const DeviceName name = DeviceName::parse(device.name);
+    if (name.index == 1u && device.backend == "native") {
+      const std::string all = name.kind + ":all";
+      found.push_back({"native " + all, {all, BackendChoice::native, DeviceType::float32, {}}, false, true});
+    }
     if ((name.kind != "cuda" && name.kind != "rocm") || name.index != 0u) continue;
     const BackendChoice choice = device.backend == "native" ? BackendChoice::native : BackendChoice::torch;
     found.push_back({device.backend + " " + device.name, {device.name, choice, DeviceType::float32, {}}, false, true});

@@ -65,7 +65,7 @@ TEST_CASE("a device that is not there is refused with what was found") {
     CHECK(same_results(index.search(scene.query_view(), params_of(SearchMode::csr)), expected));
   }
   CHECK_THAT(error_of_to(index, {"gpu", BackendChoice::automatic, DeviceType::float32, {}}),
-             Contains("misuse: expected a device of cpu, cuda[:N], rocm[:N] or dml[:N], found 'gpu'"));
+             Contains("misuse: expected a device of cpu, cuda[:N|:all], rocm[:N|:all] or dml[:N], found 'gpu'"));
   CHECK_THAT(error_of_to(index, {"cpu", BackendChoice::native, DeviceType::bfloat16, {}}),
              Contains("misuse: expected float32 for the native CPU backend"));
   CHECK_THAT(error_of_to(index, {"cuda", BackendChoice::native, DeviceType::float16, {}}),

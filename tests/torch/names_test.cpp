@@ -110,24 +110,26 @@ TEST_CASE("the LibTorch that is here describes itself") {
 TEST_CASE("names of devices are taken apart") {
   const auto parsed = [](const char* text) {
     const DeviceName name = DeviceName::parse(text);
-    return name.kind + (name.index ? " " + std::to_string(*name.index) : "");
+    return name.kind + (name.index ? " " + std::to_string(*name.index) : "") + (name.all ? " all" : "");
   };
   CHECK(parsed("cpu") == "cpu");
   CHECK(parsed("cuda") == "cuda");
   CHECK(parsed("cuda:0") == "cuda 0");
   CHECK(parsed("rocm:127") == "rocm 127");
   CHECK(parsed("dml:3") == "dml 3");
+  CHECK(parsed("cuda:all") == "cuda all");
+  CHECK(parsed("rocm:all") == "rocm all");
 }
 
 TEST_CASE("what is no name of a device is refused with what would be one") {
   const auto refusal = [](const char* text) { return error_of([&] { DeviceName::parse(text); }); };
   for (const char* text : {"", "gpu", "CUDA", "cuda0", " cuda", "cuda ", "privateuseone:0", "hip", ":0"}) {
     CHECK(refusal(text) ==
-          "misuse: expected a device of cpu, cuda[:N], rocm[:N] or dml[:N], found '" + std::string(text) + "'");
+          "misuse: expected a device of cpu, cuda[:N|:all], rocm[:N|:all] or dml[:N], found '" + std::string(text) + "'");
   }
   CHECK_THAT(refusal("cpu:0"), Contains("misuse: expected cpu without a number, found 'cpu:0'"));
   for (const char* text : {"cuda:", "cuda:-1", "cuda:128", "cuda:1.5", "cuda:0x1", "dml:1 ",
-                           "rocm:99999999999999999999", "cuda:+1", "cuda:0:1"}) {
+                           "rocm:99999999999999999999", "cuda:+1", "cuda:0:1", "cuda:ALL", "dml:all"}) {
     CHECK(refusal(text) ==
           "misuse: expected a device number of 0 to 127 after the colon, found '" + std::string(text) + "'");
   }

@@ -26,7 +26,7 @@ enum class DeviceType { float32, float16, bfloat16 };
 
 /// A request for a place to compute.
 struct Placement {
-  std::string device = "cpu";  ///< cpu, cuda[:N], rocm[:N] or dml[:N].
+  std::string device = "cpu";  ///< cpu, cuda[:N], rocm[:N] or dml[:N]; cuda:all or rocm:all for all of a host.
   BackendChoice backend = BackendChoice::automatic;
   DeviceType dtype = DeviceType::float32;
   /// A shared library that brings LibTorch a device of its own (PrivateUse1), for dml. Empty: that of the environment
@@ -40,6 +40,7 @@ struct Placement {
 struct DeviceName {
   std::string kind;
   std::optional<unsigned> index;
+  bool all = false;  ///< "cuda:all"
 
   /// Throws Error(misuse) when `text` names no kind of device, or numbers the CPU.
   static DeviceName parse(std::string_view text);

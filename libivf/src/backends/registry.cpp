@@ -68,7 +68,7 @@ DeviceName DeviceName::parse(std::string_view text) {
   const auto kinds = {"cpu", "cuda", "rocm", "dml"};
   if (std::find(kinds.begin(), kinds.end(), name.kind) == kinds.end()) {
     throw Error(ErrorKind::misuse,
-                fmt::format("expected a device of cpu, cuda[:N], rocm[:N] or dml[:N], found '{}'", text));
+                fmt::format("expected a device of cpu, cuda[:N|:all], rocm[:N|:all] or dml[:N], found '{}'", text));
   }
   if (colon == std::string_view::npos) return name;
   if (name.kind == "cpu") {
@@ -77,6 +77,10 @@ DeviceName DeviceName::parse(std::string_view text) {
         fmt::format("expected cpu without a number, found '{}'; threads are what its parts are chosen by", text));
   }
   const std::string_view digits = text.substr(colon + 1);
+  if (digits == "all" && (name.kind == "cuda" || name.kind == "rocm")) {
+    name.all = true;
+    return name;
+  }
   unsigned index = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
   if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() || index > 127) {

@@ -7,7 +7,7 @@
 
 #include <mutex>
 
-#include "backends/torch/gpu_backend.h"
+#include "backends/torch/gpu_sharded.h"
 #include "backends/torch/native.h"
 #include "emulation/memory.h"
 #include "version.h"
@@ -36,22 +36,21 @@ class EmulatedMemory final : public c10::Allocator {
   }
 };
 
-bool is_emulated(const std::string& device) {
-  const DeviceName name = DeviceName::parse(device);
-  return name.kind == "cuda" && name.index.value_or(0) == 0;
-}
-
 }  // namespace
 
 std::unique_ptr<Backend> open_native(const std::string& device) {
-  if (!is_emulated(device)) return nullptr;
+  const DeviceName name = DeviceName::parse(device);
+  if (name.kind != "cuda" || name.index.value_or(0) != 0) return nullptr;
   static EmulatedMemory* const memory = [] {
     auto* one = new EmulatedMemory;  // Never destroyed: LibTorch may free tensors when the process ends.
     c10::SetCPUAllocator(one, /*priority=*/100);
     return one;
   }();
   static_cast<void>(memory);
-  return std::make_unique<GpuBackend>(std::make_shared<GpuDevice>(Runtime::open("cpu"), 0));
+  std::vector<std::unique_ptr<GpuBackend>> backends;
+  for (int number = 0; number < (name.all ? gpu::device_count() : 1); ++number)
+    backends.push_back(std::make_unique<GpuBackend>(std::make_shared<GpuDevice>(Runtime::open("cpu"), number)));
+  return one_of(device, std::move(backends));
 }
 
 std::string native_isa(const std::string&) { return {}; }

@@ -19,8 +19,13 @@ DeviceInfo GpuBackend::device() const {
 
 DevicePeak GpuBackend::measure_peak() const { return torch_backend::measure_peak(*device_); }
 
-std::shared_ptr<const Resident> GpuBackend::load(const Corpus& corpus) {
-  return std::make_shared<const GpuCorpus>(device_, corpus);
+std::shared_ptr<const Resident> GpuBackend::load(const Corpus& corpus, const gpu::Part& part) {
+  return std::make_shared<const GpuCorpus>(device_, corpus, part);
+}
+
+bool GpuBackend::takes(const ScanRequest& request, std::size_t k) const {
+  SearchStats unused;
+  return GpuSearch(device_, request, k, unused).possible();
 }
 
 std::unique_ptr<HeldQueries> GpuBackend::hold_queries(MatrixView queries, std::size_t k) {

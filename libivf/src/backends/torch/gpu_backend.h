@@ -17,7 +17,11 @@ class GpuBackend final : public Backend {
   DeviceInfo device() const override;
   DevicePeak measure_peak() const override;
   bool probes() const noexcept override { return true; }
-  std::shared_ptr<const Resident> load(const Corpus& corpus) override;
+  std::shared_ptr<const Resident> load(const Corpus& corpus) override { return load(corpus, gpu::Part{}); }
+  /// A part of a corpus. The engine finds what is in it; what the portable backend does is done with all rows.
+  std::shared_ptr<const Resident> load(const Corpus& corpus, const gpu::Part& part);
+  /// Whether the engine does such a search, for k results.
+  bool takes(const ScanRequest& request, std::size_t k) const;
 
   std::unique_ptr<HeldQueries> hold_queries(MatrixView queries, std::size_t k) override;
   void topk(const ScanRequest& request, std::size_t k, float* values, idx_t* ids, SearchStats& stats) override;

@@ -50,6 +50,12 @@ std::pair<at::Device, std::string> find_device(const std::string& text) {
     not_there(text, plugin ? "load the library that brings it with --torch-plugin or IVF_TORCH_PLUGIN"
                            : "see that the driver is loaded and that the process may use the device");
   }
+  if (name.all) {
+    throw Error(ErrorKind::misuse,
+                fmt::format("expected one device for LibTorch's operations, found {}; name one (--device {}:0), or "
+                            "choose the native backend, which computes on all of them in float32",
+                            text, name.kind));
+  }
   const unsigned index = name.index.value_or(0);
   if (index >= static_cast<unsigned>(count)) not_there(text, "choose one of these");
   return {at::Device(type, static_cast<c10::DeviceIndex>(index)), fmt::format("{}:{}", name.kind, index)};
