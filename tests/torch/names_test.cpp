@@ -124,8 +124,8 @@ TEST_CASE("names of devices are taken apart") {
 TEST_CASE("what is no name of a device is refused with what would be one") {
   const auto refusal = [](const char* text) { return error_of([&] { DeviceName::parse(text); }); };
   for (const char* text : {"", "gpu", "CUDA", "cuda0", " cuda", "cuda ", "privateuseone:0", "hip", ":0"}) {
-    CHECK(refusal(text) ==
-          "misuse: expected a device of cpu, cuda[:N|:all], rocm[:N|:all] or dml[:N], found '" + std::string(text) + "'");
+    CHECK(refusal(text) == "misuse: expected a device of cpu, cuda[:N|:all], rocm[:N|:all] or dml[:N], found '" +
+                               std::string(text) + "'");
   }
   CHECK_THAT(refusal("cpu:0"), Contains("misuse: expected cpu without a number, found 'cpu:0'"));
   for (const char* text : {"cuda:", "cuda:-1", "cuda:128", "cuda:1.5", "cuda:0x1", "dml:1 ",
