@@ -207,6 +207,27 @@ TEST_CASE("a corpus that is searched part by part on a GPU gives the results of 
   }
 }
 
+TEST_CASE("a part of a corpus that is searched part by part on a GPU is searched alone", "[gpu]") {
+  if (!have_device()) return;
+  for (const auto& one : cases()) {
+    const std::uint64_t middle = one->kept() / 2 + 1;
+    PartedCorpus front(engine(), one->corpus(), memory_for(*one, 40), 1, {0, middle});
+    PartedCorpus back(engine(), one->corpus(), memory_for(*one, 40), 1, {middle, one->kept()});
+    for (const bool whole : {false, true}) {
+      INFO("rows " << one->rows() << " whole " << whole);
+      MergedResults merged(nq, k, one->corpus().inner_product);
+      std::vector<float> values(nq * k);
+      std::vector<std::int64_t> ids(nq * k);
+      for (PartedCorpus* part : {&front, &back}) {
+        part->search(nullptr, one->queries(), nprobe, one->probes(whole), {}, one->options(SearchMode::csr),
+                     {values.data(), ids.data(), nullptr, false}, nullptr);
+        merged.add(values.data(), ids.data(), 1);
+      }
+      REQUIRE(one->difference_of(merged.values(), merged.ids(), whole, false) == "");
+    }
+  }
+}
+
 TEST_CASE("lists that nobody looks at are not copied to a GPU", "[gpu]") {
   if (!have_device()) return;
   shapes::Random random(650);

@@ -60,6 +60,7 @@ struct PartedCorpus::Impl {
   Engine::Impl& engine;
   const Corpus corpus;
   const KeptRows kept;
+  const std::vector<RowRange> ranges;  ///< Of all rows that may be searched.
   const std::vector<std::uint64_t> sets;
   unsigned threads;
   std::uint32_t places = 0;  ///< Of a part.
@@ -68,16 +69,18 @@ struct PartedCorpus::Impl {
   Stream copies{};
   std::size_t parts = 0;
 
-  Impl(Engine& of, Engine::Impl& impl, const Corpus& rows, std::uint64_t memory, unsigned wanted_threads)
+  Impl(Engine& of, Engine::Impl& impl, const Corpus& rows, std::uint64_t memory, unsigned wanted_threads,
+       const Part& part)
       : api(of),
         engine(impl),
         corpus(rows),
         kept(corpus),
+        ranges(kept.ranges(part)),
         sets(set_begins(corpus)),
         threads(wanted_threads == 0 ? available_threads() : wanted_threads) {
     const DeviceGuard guard(engine.device);
     // No part is larger than the whole.
-    const Layout whole(kept, kept.ranges({}));
+    const Layout whole(kept, ranges);
     const std::uint64_t half = std::min<std::uint64_t>(memory / 2, corpus_bytes(corpus, whole.places, true));
     places = std::min(places_within(corpus, half), std::max(whole.places, group_rows));
     if (places == 0) {
@@ -95,10 +98,10 @@ struct PartedCorpus::Impl {
   }
   ~Impl() { static_cast<void>(IVF_GPU(StreamDestroy)(copies)); }
 
-  std::unique_ptr<DeviceCorpus> load(const std::vector<RowRange>& ranges, unsigned buffer, HiddenRows hidden) {
+  std::unique_ptr<DeviceCorpus> load(const std::vector<RowRange>& wanted, unsigned buffer, HiddenRows hidden) {
     const DeviceGuard guard(engine.device);
     const Loader loader{engine.staging, pieces.data(), threads, copies};
-    auto rows = loader.bring(kept, Layout(kept, ranges), buffers[buffer], hidden);
+    auto rows = loader.bring(kept, Layout(kept, wanted), buffers[buffer], hidden);
     check_status(IVF_GPU(StreamSynchronize)(copies), "copy of a part");
     return rows;
   }
@@ -110,10 +113,10 @@ struct PartedCorpus::Impl {
     Parts cut(std::move(wanted), places);
     parts = 0;
     const auto begin = [&](unsigned buffer) {
-      auto ranges = cut.next();
-      if (ranges.empty()) return std::future<std::unique_ptr<DeviceCorpus>>();
+      auto rows = cut.next();
+      if (rows.empty()) return std::future<std::unique_ptr<DeviceCorpus>>();
       return std::async(std::launch::async,
-                        [this, ranges = std::move(ranges), buffer, hidden] { return load(ranges, buffer, hidden); });
+                        [this, rows = std::move(rows), buffer, hidden] { return load(rows, buffer, hidden); });
     };
     auto next = begin(0);
     while (next.valid()) {
@@ -155,7 +158,11 @@ struct PartedCorpus::Impl {
     bring_queries(queries, d, 0, nq, data, stride, stream);
     request.queries = {data, nq, stride, true};
     if (whole) {
-      request.wanted = kept.ranges({0, max_codes == 0 ? kept.rows() : max_codes});
+      request.wanted = ranges;
+      if (max_codes == 0) return request;
+      const std::vector<RowRange> first = kept.ranges({0, max_codes});
+      for (std::size_t l = 0; l < first.size(); ++l)
+        request.wanted[l].last = std::min(request.wanted[l].last, first[l].last);
       return request;
     }
     const std::int32_t* lists = own_lists;
@@ -176,14 +183,15 @@ struct PartedCorpus::Impl {
     check_status(IVF_GPU(StreamSynchronize)(stream), "copy of lists");
     request.wanted.resize(corpus.nlist);
     for (const std::int32_t list : looked_at) {
-      if (list >= 0) request.wanted[static_cast<std::size_t>(list)].last = kept.of_list(static_cast<std::size_t>(list));
+      if (list >= 0) request.wanted[static_cast<std::size_t>(list)] = ranges[static_cast<std::size_t>(list)];
     }
     return request;
   }
 };
 
-PartedCorpus::PartedCorpus(Engine& engine, const Corpus& corpus, std::uint64_t memory, unsigned threads)
-    : impl_(std::make_unique<Impl>(engine, *engine.impl_, corpus, memory, threads)) {}
+PartedCorpus::PartedCorpus(Engine& engine, const Corpus& corpus, std::uint64_t memory, unsigned threads,
+                           const Part& part)
+    : impl_(std::make_unique<Impl>(engine, *engine.impl_, corpus, memory, threads, part)) {}
 PartedCorpus::~PartedCorpus() = default;
 
 std::size_t PartedCorpus::parts() const noexcept { return impl_->parts; }

@@ -14,8 +14,8 @@ class PartedCorpus {
  public:
   /// What the corpus views must outlive this. `memory` is what both parts take on the device at most; throws
   /// Error(failed) when it does not hold two groups of eight rows and the tables of the lists. `threads` as in
-  /// Engine::load().
-  PartedCorpus(Engine& engine, const Corpus& corpus, std::uint64_t memory, unsigned threads = 0);
+  /// Engine::load(); `part` is what is searched of the corpus.
+  PartedCorpus(Engine& engine, const Corpus& corpus, std::uint64_t memory, unsigned threads = 0, const Part& part = {});
   ~PartedCorpus();
   PartedCorpus(const PartedCorpus&) = delete;
   PartedCorpus& operator=(const PartedCorpus&) = delete;
