@@ -1,9 +1,13 @@
 // All GPUs of a host as one device. What a backend has to do is tested for it with the others (backends.cpp); this is
 // what is its own.
 
-#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <thread>
 
 #include "backends.h"
+#include "backends/torch/gpu_workers.h"
 #include "engine_fixture.h"
 #include "ivf/index.hpp"
 #include "support/catch.hpp"
@@ -68,4 +72,26 @@ TEST_CASE("LibTorch's operations are refused all devices at once") {
     CHECK((message.find("expected one device for LibTorch's operations, found " + torch.device) != std::string::npos ||
            message.find("expected the device " + torch.device + ", found cpu") != std::string::npos));
   }
+}
+
+TEST_CASE("every device's thread is waited for, and what the first throws is thrown") {
+  const detail::torch_backend::Workers workers(3);
+  std::vector<std::thread::id> threads(3);
+  workers.on_each([&](std::size_t device) { threads[device] = std::this_thread::get_id(); });
+  CHECK(threads[0] == std::this_thread::get_id());
+  CHECK((threads[1] != threads[0] && threads[2] != threads[0] && threads[1] != threads[2]));
+  std::atomic<int> ended = 0;
+  const auto fail = [&](std::size_t device) {
+    if (device == 2) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ++ended;
+    if (device != 0) throw std::runtime_error(std::to_string(device));
+  };
+  std::string message;
+  try {
+    workers.on_each(fail);
+  } catch (const std::runtime_error& error) {
+    message = error.what();
+  }
+  CHECK(message == "1");
+  CHECK(ended == 3);
 }

@@ -13,7 +13,7 @@ namespace ivf::detail::gpu {
 class Staging {
  public:
   /// Of a buffer. Larger ones copy no faster.
-  static constexpr std::size_t most_bytes = std::size_t{16} << 20;
+  static constexpr std::size_t most_bytes = std::size_t{8} << 20;
 
   Staging() = default;
   ~Staging();

@@ -1,7 +1,6 @@
 #include "backends/torch/gpu_sharded.h"
 
 #include <algorithm>
-#include <future>
 
 #include <fmt/format.h>
 
@@ -34,15 +33,6 @@ struct ShardedQueries final : HeldQueries {
     std::copy(merged.ids().begin(), merged.ids().end(), ids);
   }
 };
-
-/// Calls body(i) for i below n, each on a thread of its own.
-template <class Body>
-void on_each(std::size_t n, const Body& body) {
-  std::vector<std::future<void>> others;
-  for (std::size_t i = 1; i < n; ++i) others.push_back(std::async(std::launch::async, [&body, i] { body(i); }));
-  body(0);
-  for (auto& other : others) other.get();
-}
 
 /// A request as one device gets it.
 struct DeviceRequest {
@@ -128,7 +118,7 @@ class Requests {
 }  // namespace
 
 ShardedBackend::ShardedBackend(std::string name, std::vector<std::unique_ptr<GpuBackend>> devices)
-    : name_(std::move(name)), devices_(std::move(devices)) {}
+    : name_(std::move(name)), devices_(std::move(devices)), workers_(devices_.size()) {}
 
 DeviceInfo ShardedBackend::device() const {
   DeviceInfo all = first().device();
@@ -159,7 +149,7 @@ std::shared_ptr<const Resident> ShardedBackend::load(const Corpus& corpus) {
   const std::size_t n = devices_.size();
   const std::uint64_t rows = live_rows(corpus);
   sharded->parts.resize(n);
-  on_each(n, [&](std::size_t i) {
+  workers_.on_each([&](std::size_t i) {
     const gpu::Part part = sharded->whole ? gpu::Part{} : gpu::Part{rows * i / n, rows * (i + 1) / n};
     sharded->parts[i] = devices_[i]->load(corpus, part);
   });
@@ -186,7 +176,7 @@ void ShardedBackend::topk(const ScanRequest& request, std::size_t k, float* valu
   const std::size_t nq = request.queries.rows, results = request.held != nullptr ? 0 : nq * k;
   std::vector<std::vector<float>> part_values(devices_.size());
   std::vector<std::vector<idx_t>> part_ids(devices_.size());
-  on_each(devices_.size(), [&](std::size_t i) {
+  workers_.on_each([&](std::size_t i) {
     part_values[i].resize(results);
     part_ids[i].resize(results);
     devices_[i]->topk(requests[i].request, k, part_values[i].data(), part_ids[i].data(), requests[i].stats);
@@ -210,8 +200,8 @@ RangeHits ShardedBackend::range(const ScanRequest& request, float radius, Search
   if (requests.whole() || !first().takes(requests[0].request, 1))
     return first().range(requests[0].request, radius, stats);
   std::vector<RangeHits> parts(devices_.size());
-  on_each(devices_.size(),
-          [&](std::size_t i) { parts[i] = devices_[i]->range(requests[i].request, radius, requests[i].stats); });
+  workers_.on_each(
+      [&](std::size_t i) { parts[i] = devices_[i]->range(requests[i].request, radius, requests[i].stats); });
   requests.add_stats(stats);
   for (std::size_t i = 1; i < parts.size(); ++i)
     gpu::add_hits(parts[0], std::move(parts[i]), request.corpus->inner_product, request.threads);

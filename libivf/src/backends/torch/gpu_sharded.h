@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backends/torch/gpu_backend.h"
+#include "backends/torch/gpu_workers.h"
 
 namespace ivf::detail::torch_backend {
 
@@ -39,6 +40,7 @@ class ShardedBackend final : public Backend {
 
   std::string name_;
   std::vector<std::unique_ptr<GpuBackend>> devices_;
+  Workers workers_;
 };
 
 /// One backend for all of these devices, which users call `name`: null for none, and one by itself.
