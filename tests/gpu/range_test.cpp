@@ -40,12 +40,14 @@ std::string difference(const std::vector<std::pair<float, idx_t>>& found, const 
 
 /// Room for hits: what is chosen, next to none, and so little memory that rows are searched piece by piece.
 std::vector<detail::gpu::Tuning> tunings() {
-  std::vector<detail::gpu::Tuning> all(3);
+  std::vector<detail::gpu::Tuning> all(4);
   all[1].range_rows = 3;
   all[2].range_rows = 1;
   all[2].workspace = 8192;
   all[2].query_tile = 16;
   all[2].slice_rows = 128;
+  all[3].query_tile = 64;
+  all[3].range_rows = 20;
   return all;
 }
 

@@ -25,6 +25,8 @@ std::vector<Setting> settings() {
   rounds.first_rows = 64;
   rounds.round_growth = 4;
   all.push_back({SearchMode::csr, rounds});
+  rounds.query_tile = 64;
+  all.push_back({SearchMode::csr, rounds});
   return all;
 }
 
