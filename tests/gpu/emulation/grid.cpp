@@ -227,17 +227,4 @@ void wait_for_block() { running->wait_for_block(); }
 void wait_for_warp() { running->wait_for_warp(); }
 const std::uint64_t* exchange_words(std::uint64_t word) { return running->exchange_words(word); }
 
-unsigned shared_address(const void* pointer) {
-  return static_cast<unsigned>(static_cast<const char*>(pointer) - dynamic_memory);
-}
-
-unsigned& shared_word(unsigned address) {
-  static unsigned nowhere;
-  if (address > most_shared_bytes) {
-    note(emulatedErrorSharedMemory);
-    return nowhere;
-  }
-  return *reinterpret_cast<unsigned*>(dynamic_memory + address);
-}
-
 }  // namespace ivf::emulation

@@ -58,8 +58,4 @@ T exchange(T value, unsigned from) {
   return value;
 }
 
-/// Where a pointer into dynamic_memory points, in bytes, and the word there.
-unsigned shared_address(const void* pointer);
-unsigned& shared_word(unsigned address);
-
 }  // namespace ivf::emulation

@@ -121,10 +121,10 @@ __device__ inline unsigned canonical_key(const CorpusView& c, const double* quer
     const auto* hi = reinterpret_cast<const unsigned*>(c.hi) + base;
     const auto* lo = reinterpret_cast<const unsigned*>(c.lo) + (has_lo ? base : 0);
     const double* y = query + pair * 2;
-    // All loads of 64 dimensions are on their way before the first is used; what is past the last is zero on both sides
-    // and adds +0.
-    constexpr unsigned together = 8;
-#pragma unroll 2
+    // All loads of 128 dimensions are on their way before the first is used. What is past the last is zero on both
+    // sides, and adds +0.
+    constexpr unsigned together = 16;
+#pragma unroll 1
     for (unsigned first = 0; first < eights; first += together) {
       unsigned high[together], low[together];
 #pragma unroll
@@ -137,20 +137,15 @@ __device__ inline unsigned canonical_key(const CorpusView& c, const double* quer
       }
 #pragma unroll
       for (unsigned s = 0; s < together; ++s) {
-        if (first + s >= eights) break;
-        const double q0 = y[s * 8], q1 = y[s * 8 + 1];
+        const bool there = first + s < eights;
+        const double q0 = there ? y[s * 8] : 0.0, q1 = there ? y[s * 8 + 1] : 0.0;
         const int lows = static_cast<int>(low[s]);
         const double x0 =
             __uint_as_float((high[s] << 16) + static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(lows))));
         const double x1 = __uint_as_float((high[s] & 0xffff0000u) + static_cast<unsigned>(lows >> 16));
-        if (c.inner_product) {
-          even = fma(q0, x0, even);
-          odd = fma(q1, x1, odd);
-        } else {
-          const double t0 = q0 - x0, t1 = q1 - x1;
-          even = fma(t0, t0, even);
-          odd = fma(t1, t1, odd);
-        }
+        const double t0 = c.inner_product ? x0 : q0 - x0, t1 = c.inner_product ? x1 : q1 - x1;
+        even = fma(c.inner_product ? q0 : t0, t0, even);
+        odd = fma(c.inner_product ? q1 : t1, t1, odd);
       }
       hi += together / 2 * block_pairs;
       if (has_lo) lo += together / 2 * block_pairs;
@@ -446,7 +441,11 @@ __device__ bool finish_query(const FinishArgs& a, const QueryInfo* info, std::ui
   const float limit = find_limit<Group, slots>(a, q, s, n, x);
   const unsigned kept = collect<Group>(a, q, s, n, limit, x);
   if (kept > a.capacity) return false;
-  const unsigned certain = a.as_set ? find_certain<Group>(a, *info, s, kept) : 0, refined = kept - certain;
+  unsigned certain = 0;
+  if constexpr (Group::threads == warp_lanes) {
+    if (a.as_set) certain = find_certain<Group>(a, *info, s, kept);
+  }
+  const unsigned refined = kept - certain;
   if (refined != 0) {
     refine<Group>(a, s, certain, refined);
     Group::sync();

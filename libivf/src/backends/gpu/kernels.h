@@ -156,7 +156,8 @@ struct FinishArgs {
   Counters* counters;         ///< May be null.
   std::uint32_t* rest;        ///< nq: queries whose survivors did not fit; with many queries.
   std::uint32_t* rest_count;  ///< Zero.
-  bool as_set;                ///< The k best in any order, and no values: only rows in doubt are re-computed.
+  bool as_set;                ///< The k best in any order will do, and no values: then only rows in doubt are
+                              ///< re-computed, where a single warp ends a query.
   bool plan;                  ///< Then plan the scan of the lists that were found.
   PlanArgs next;
 };

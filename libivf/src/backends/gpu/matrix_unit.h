@@ -50,28 +50,6 @@ __device__ inline void multiply(float (&sum)[4], const RowOperand& a, const Quer
   }
 }
 
-#if defined(IVF_EMULATED)
-inline unsigned shared_address(const void* pointer) { return ::ivf::emulation::shared_address(pointer); }
-inline unsigned& shared_word(unsigned address) { return ::ivf::emulation::shared_word(address); }
-#else
-#define IVF_SHARED __attribute__((address_space(3)))
-__device__ inline unsigned shared_address(const void* pointer) {
-  return static_cast<unsigned>(reinterpret_cast<std::size_t>((const IVF_SHARED void*)pointer));
-}
-__device__ inline IVF_SHARED unsigned& shared_word(unsigned address) {
-  return *reinterpret_cast<IVF_SHARED unsigned*>(address);
-}
-#undef IVF_SHARED
-#endif
-
-/// See below.
-template <unsigned code, unsigned step>
-__device__ inline void store_unless_below(unsigned& address, float v, float threshold) {
-  if (v < threshold) return;
-  shared_word(address) = (__float_as_uint(v) & ~0x3fu) | code;
-  address += step;
-}
-
 __device__ inline void copy_16(void* shared, const void* global) {
   *static_cast<uint4*>(shared) = *static_cast<const uint4*>(global);
 }
@@ -91,21 +69,6 @@ struct QueryOperand {
 
 __device__ inline unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
-
-/// Stores v, its lowest 6 bits replaced by `code`, at a shared address and moves the address on by `step` bytes, unless
-/// v lies below the threshold. Written out because every survivor's test runs through it: no branch, five instructions.
-template <unsigned code, unsigned step>
-__device__ inline void store_unless_below(unsigned& address, float v, float threshold) {
-  asm volatile(
-      "{ .reg .pred p; .reg .b32 t;\n"
-      "setp.geu.f32 p, %1, %2;\n"  // NaN passes.
-      "lop3.b32 t, %3, 0xffffffc0, %4, 0xEA;\n"
-      "@p st.shared.b32 [%0], t;\n"
-      "@p add.u32 %0, %0, %5; }"
-      : "+r"(address)
-      : "f"(v), "f"(threshold), "r"(__float_as_uint(v)), "n"(code), "n"(step)
-      : "memory");
 }
 
 /// Rows of two blocks, `stride` bytes apart.

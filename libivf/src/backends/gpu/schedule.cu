@@ -22,7 +22,7 @@ unsigned tile_for(double group) {
 }
 
 /// The same for groups of warps, whose tiles cost by what is in them; 0: lists are too seldom shared.
-unsigned wide_tile_for(double group) { return group > 64 ? 128 : group > 32 ? 64 : group >= 6 ? 32 : 0; }
+unsigned wide_tile_for(double group) { return group > 160 ? 128 : group > 40 ? 64 : group >= 6 ? 32 : 0; }
 
 /// Tiles and slices of a round that scans `rows` rows of each query.
 void shape_round(const Work& work, std::uint64_t rows, const Tuning& tuning, const Machine& machine, unsigned round,

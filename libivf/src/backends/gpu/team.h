@@ -193,10 +193,9 @@ __device__ void sort_few(const Ranked& list, unsigned n) {
   Group::sync();
 }
 
-/// Sorts n entries; there must be room up to the next power of two. Not inlined: it is long, and called at several
-/// places of kernels that wait for instructions more than for anything else.
+/// Sorts n entries; there must be room up to the next power of two.
 template <class Group>
-__device__ __attribute__((noinline)) void sort(Ranked list, unsigned n) {
+__device__ void sort(const Ranked& list, unsigned n) {
   if (n <= 128) {
     Group::sync();
     if constexpr (Group::threads > warp_lanes) {

@@ -75,28 +75,27 @@ __device__ inline unsigned query_place(unsigned query, unsigned unit, unsigned s
   return query / 8 * stride + unit / 2 * block_bytes + r * 32 + (((unit & 1) ^ (r >> 2)) << 4);
 }
 
-// Survivors that a lane gathers before its warp appends them, and those that it may find until it looks again.
-constexpr unsigned gathered_most = 5;
-constexpr unsigned found_most = 8;
 constexpr unsigned place_bits = 6;
-struct Gathered {
-  float values[gathered_most + found_most][warp_lanes];         ///< With the place in the tile in the lowest bits.
-  std::uint16_t tiles[gathered_most + found_most][warp_lanes];  ///< Number of the tile in the item.
-};
 
 /// The products of a warp that pass their thresholds: 16 * row_blocks rows by 8 * query_blocks queries of a tile of
-/// `rows` rows. Each lane gathers its own, so that finding one takes no branch and no word from the others.
-template <int query_blocks, int row_blocks, int rows>
+/// `rows` rows. A lane gathers its own, up to `slots`, until one of the warp has no room; then all are appended. It
+/// looks through `window_blocks` blocks at a time.
+template <int query_blocks, int row_blocks, int rows, int window_blocks, int slots>
 class Survivors {
  public:
-  static_assert(row_blocks * query_blocks * 4 <= 1 << place_bits);
+  static constexpr int blocks = row_blocks * query_blocks;
+  static constexpr int windows = blocks / window_blocks;
+  static_assert(blocks * 4 <= 1 << place_bits && windows * window_blocks == blocks && window_blocks <= 8);
 
-  __device__ Survivors(const TileArgs& args, Gathered& gathered)
-      : a_(args),
-        gathered_(gathered),
-        lane_(threadIdx.x % warp_lanes),
-        begin_(shared_address(&gathered.values[0][lane_])),
-        end_(begin_) {}
+  /// Of a warp, in shared memory.
+  struct Memory {
+    float window[window_blocks][warp_lanes][4];  ///< Of which a lane takes those that it chooses.
+    float values[slots][warp_lanes];             ///< With the place in the tile in the lowest bits.
+    std::uint16_t tiles[slots][warp_lanes];      ///< Number of the tile in the item.
+  };
+
+  __device__ Survivors(const TileArgs& args, Memory& memory)
+      : a_(args), memory_(memory), lane_(threadIdx.x % warp_lanes) {}
 
   /// Of the next item: its list's first row, and the warp's first row in the item and first query in the tile.
   __device__ void start(std::uint32_t list_begin, std::uint32_t first_row, const Lane* queries) {
@@ -106,48 +105,52 @@ class Survivors {
   }
 
   /// The products of a tile: of each block (row block, query block) four, in the order of matrix_unit.h.
-  __device__ void look_through(const float (&sums)[row_blocks * query_blocks][4], const float (&halves)[row_blocks][2],
+  __device__ void look_through(const float (&sums)[blocks][4], const float (&halves)[row_blocks][2],
                                const float (&thresholds)[query_blocks][2], unsigned tile) {
-    // Between steps a lane's gathered ones are appended if they have become many. Steps are a loop and the blocks of a
-    // step a switch, so that the code for that, which is long and seldom needed, is there once.
+    // Windows are a loop and what differs between them a switch, so that the rest, which is long, is there once.
 #pragma unroll 1
-    for (int step = 0; step < steps; ++step) {
-      [&]<int... number>(std::integer_sequence<int, number...>) {
-        ((step == number ? look<number>(sums, halves, thresholds) : void()), ...);
+    for (int number = 0; number < windows; ++number) {
+      unsigned found = 0;
+      [&]<int... of>(std::integer_sequence<int, of...>) {
+        ((number == of ? static_cast<void>(found = look<of>(sums, halves, thresholds)) : void()), ...);
       }
-      (std::make_integer_sequence<int, steps>());
-      if (ballot(end_ > begin_ + gathered_most * slot_bytes) == 0) continue;
-      mark(tile);
-      append();
+      (std::make_integer_sequence<int, windows>());
+      while (ballot(found != 0) != 0) {
+        if (found != 0) {
+          const unsigned place = static_cast<unsigned>(__ffs(static_cast<int>(found))) - 1,
+                         block = number * window_blocks + place / 4;
+          found &= found - 1;
+          const float v = memory_.window[place / 4][lane_][place % 4];
+          const unsigned code = block * 4 + place % 4;
+          memory_.values[count_][lane_] = __uint_as_float((__float_as_uint(v) & ~((1u << place_bits) - 1)) | code);
+          memory_.tiles[count_][lane_] = static_cast<std::uint16_t>(tile);
+          ++count_;
+        }
+        if (ballot(count_ == slots) != 0) append();
+      }
     }
-    mark(tile);
-  }
-
-  /// Notes the tile of those that were found since.
-  __device__ void mark(unsigned tile) {
-    const unsigned found = count();
-    for (; marked_ < found; ++marked_) gathered_.tiles[marked_][lane_] = static_cast<std::uint16_t>(tile);
   }
 
   /// Appends them to their queries' candidates.
   __device__ void append() {
     const float scale = a_.corpus.inner_product ? -1.0f : -2.0f;
-    const unsigned found = count(), most = warp_max(found);
+    const unsigned most = warp_max(count_);
     constexpr unsigned together = 4;  // On their way at a time.
+#pragma unroll 1
     for (unsigned done = 0; done < most; done += together) {
       float value[together];
       std::uint32_t row[together], place[together];
       const Lane* of[together];
 #pragma unroll
       for (unsigned t = 0; t < together; ++t) {
-        const unsigned at = min(done + t, gathered_most + found_most - 1);
-        value[t] = gathered_.values[at][lane_];
+        const unsigned at = min(done + t, slots - 1u);
+        value[t] = memory_.values[at][lane_];
         const unsigned code = __float_as_uint(value[t]) & ((1u << place_bits) - 1);
         const unsigned i = code % 4, n = code / 4 % query_blocks, m = code / 4 / query_blocks;
-        row[t] = first_row_ + gathered_.tiles[at][lane_] * rows + m * 16 + i / 2 * 8 + lane_ / 4;
+        row[t] = first_row_ + memory_.tiles[at][lane_] * rows + m * 16 + i / 2 * 8 + lane_ / 4;
         of[t] = queries_ + (n * 8 + lane_ % 4 * 2 + i % 2);
         place[t] = a_.candidates.capacity;
-        if (done + t < found && row[t] >= of[t]->begin && row[t] < of[t]->end)
+        if (done + t < count_ && row[t] >= of[t]->begin && row[t] < of[t]->end)
           place[t] = atomicAdd(a_.candidates.counts + of[t]->query, 1u);
       }
 #pragma unroll
@@ -161,39 +164,38 @@ class Survivors {
         a_.candidates.rows[to] = list_begin_ + row[t];
       }
     }
-    end_ = begin_;
-    marked_ = 0;
+    count_ = 0;
   }
 
  private:
-  static constexpr unsigned slot_bytes = warp_lanes * sizeof(float);
-  static constexpr int blocks_of_step = query_blocks < 2 ? 1 : 2;  ///< That are looked through between two checks.
-  static constexpr int steps = row_blocks * query_blocks / blocks_of_step;
-  static_assert(blocks_of_step * 4 <= found_most);
-
-  __device__ unsigned count() const { return (end_ - begin_) / slot_bytes; }
-
-  template <int step>
-  __device__ void look(const float (&sums)[row_blocks * query_blocks][4], const float (&halves)[row_blocks][2],
-                       const float (&thresholds)[query_blocks][2]) {
-    look_at<step * blocks_of_step>(sums, halves, thresholds);
-    if constexpr (blocks_of_step == 2) look_at<step * blocks_of_step + 1>(sums, halves, thresholds);
-  }
-  template <int block>
-  __device__ void look_at(const float (&sums)[row_blocks * query_blocks][4], const float (&halves)[row_blocks][2],
-                          const float (&thresholds)[query_blocks][2]) {
-    constexpr int m = block / query_blocks, n = block % query_blocks;
-    store_unless_below<block * 4, slot_bytes>(end_, sums[block][0] - halves[m][0], thresholds[n][0]);
-    store_unless_below<block * 4 + 1, slot_bytes>(end_, sums[block][1] - halves[m][0], thresholds[n][1]);
-    store_unless_below<block * 4 + 2, slot_bytes>(end_, sums[block][2] - halves[m][1], thresholds[n][0]);
-    store_unless_below<block * 4 + 3, slot_bytes>(end_, sums[block][3] - halves[m][1], thresholds[n][1]);
+  /// Bits of those of a window that pass, all of which it leaves in memory.
+  template <int number>
+  __device__ unsigned look(const float (&sums)[blocks][4], const float (&halves)[row_blocks][2],
+                           const float (&thresholds)[query_blocks][2]) {
+    // Several words, so that no bit has to wait for the one before it.
+    unsigned found[window_blocks] = {};
+#pragma unroll
+    for (int b = 0; b < window_blocks; ++b) {
+      const int block = number * window_blocks + b, m = block / query_blocks, n = block % query_blocks;
+      float v[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        v[i] = sums[block][i] - halves[m][i / 2];
+        // NaN passes.
+        if (!(v[i] < thresholds[n][i % 2])) found[b] |= 1u << (b * 4 + i);
+      }
+      *reinterpret_cast<float4*>(memory_.window[b][lane_]) = {v[0], v[1], v[2], v[3]};
+    }
+    unsigned all = 0;
+#pragma unroll
+    for (int b = 0; b < window_blocks; ++b) all |= found[b];
+    return all;
   }
 
   const TileArgs& a_;
-  Gathered& gathered_;
-  const unsigned lane_, begin_;
-  unsigned end_;
-  unsigned marked_ = 0;  ///< Of them, those whose tile was noted.
+  Memory& memory_;
+  const unsigned lane_;
+  unsigned count_ = 0;
   std::uint32_t list_begin_ = 0, first_row_ = 0;
   const Lane* queries_ = nullptr;
 };

@@ -25,11 +25,15 @@ struct Shape {
 };
 
 template <class S>
+using SurvivorsOf = Survivors<S::query_blocks, S::row_blocks, S::rows, S::query_blocks == 1 ? 1 : 2, 7>;
+
+template <class S>
 std::size_t tile_bytes(unsigned steps, bool resident, bool all_scores) {
   std::size_t bytes =
       static_cast<std::size_t>(S::stages) * (S::stage_rows_bytes + (resident ? 0 : S::stage_queries_bytes));
   if (resident) bytes += static_cast<std::size_t>(S::queries / 8) * steps * block_bytes;
-  return bytes + S::queries * sizeof(Lane) + (all_scores ? 0 : S::query_warps * S::row_warps * sizeof(Gathered));
+  return bytes + S::queries * sizeof(Lane) +
+         (all_scores ? 0 : S::query_warps * S::row_warps * sizeof(typename SurvivorsOf<S>::Memory));
 }
 
 /// Rows [first, first + rows) of a group-aligned range, steps [first_step, first_step + count), into a stage. A thread
@@ -78,11 +82,10 @@ __global__ __launch_bounds__(S::threads, S::blocks) void tiles(TileArgs a, bool 
   char* stages = dynamic_memory;
   char* queries = stages + S::stages * stage_bytes;
   Lane* lanes = reinterpret_cast<Lane*>(queries + (resident ? S::queries / 8 * steps * block_bytes : 0));
-  Gathered& gathered = reinterpret_cast<Gathered*>(lanes + S::queries)[warp];
   const std::uint32_t tiles_of_slice = (a.nq + S::queries - 1) / S::queries;
   const std::uint32_t items = item_count(a, tiles_of_slice);
   const unsigned chunks = (steps + chunk_steps - 1) / chunk_steps;
-  Survivors<S::query_blocks, S::row_blocks, S::rows> survivors(a, gathered);
+  SurvivorsOf<S> survivors(a, reinterpret_cast<typename SurvivorsOf<S>::Memory*>(lanes + S::queries)[warp]);
 
   for (std::uint32_t index = blockIdx.x; index < items;) {
     const Item item = item_of(a, index, tiles_of_slice, S::queries);

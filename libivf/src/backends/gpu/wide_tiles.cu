@@ -22,6 +22,9 @@ constexpr unsigned query_threads = 3 * warp_lanes;  // That bring queries; the f
 constexpr unsigned halves_bytes = row_tile * sizeof(float);
 constexpr unsigned most_stages = 3;  // Of each consumer.
 
+template <unsigned queries>
+using SurvivorsOf = Survivors<queries / 8, 1, row_tile, 4, 12>;
+
 /// How the shared memory of a block is divided.
 struct WideLayout {
   unsigned piece_bytes;  ///< Of a group of 8 rows in a stage.
@@ -34,8 +37,8 @@ struct WideLayout {
 template <unsigned queries>
 __host__ __device__ constexpr unsigned fixed_bytes(unsigned tiles) {
   return tiles * queries * static_cast<unsigned>(sizeof(Lane)) +
-         consumers * 4 * static_cast<unsigned>(sizeof(Gathered)) + tiles * static_cast<unsigned>(sizeof(Item)) +
-         (2 * consumers * most_stages + 3 * 2) * 8 + 64;
+         consumers * 4 * static_cast<unsigned>(sizeof(typename SurvivorsOf<queries>::Memory)) +
+         tiles * static_cast<unsigned>(sizeof(Item)) + (2 * consumers * most_stages + 3 * 2) * 8 + 64;
 }
 
 template <unsigned queries>
@@ -67,7 +70,7 @@ struct WideShared {
   unsigned stages, tiles;  ///< Addresses in shared memory.
   char* tile_memory;
   const char* stage_memory;
-  Gathered* gathered;
+  typename SurvivorsOf<queries>::Memory* survivors;
   Lane* lanes;
   Item* items;                                       ///< Of each tile of queries; pairs == 0: no more.
   unsigned row_full, row_empty, known, full, empty;  ///< Barriers: of stages, and of tiles of queries.
@@ -78,8 +81,8 @@ struct WideShared {
     at += consumers * l.stages * l.stage_bytes;
     tile_memory = at;
     at += l.tiles * l.tile_bytes;
-    gathered = reinterpret_cast<Gathered*>(at);
-    at += consumers * 4 * sizeof(Gathered);
+    survivors = reinterpret_cast<typename SurvivorsOf<queries>::Memory*>(at);
+    at += consumers * 4 * sizeof(typename SurvivorsOf<queries>::Memory);
     const unsigned barriers = (shared_address(at) + 7) / 8 * 8;
     row_full = barriers;
     row_empty = row_full + consumers * most_stages * 8;
@@ -209,7 +212,7 @@ __device__ void multiply_rows(const TileArgs& a, const WideLayout& l, const Wide
   constexpr int blocks = queries / 8;
   const unsigned warp = threadIdx.x / warp_lanes % 4, lane = threadIdx.x % warp_lanes;
   const unsigned steps = a.corpus.steps, chunks = (steps + chunk_steps - 1) / chunk_steps;
-  Survivors<blocks, 1, row_tile> survivors(a, s.gathered[consumer * 4 + warp]);
+  SurvivorsOf<queries> survivors(a, s.survivors[consumer * 4 + warp]);
   Turn stage;
   unsigned passed = 0;  // Tiles of rows, of all items, modulo the number of consumers.
   for (Turn turn;; turn.advance(l.tiles)) {
