@@ -142,7 +142,7 @@ struct RangeOptions {
 };
 
 /// Queries up to which SearchMode::automatic goes per query, unless their lists are very long.
-constexpr std::uint64_t matrix_queries = 16;
+constexpr std::uint64_t matrix_queries = 4;
 
 /// One device. Calls may be made by one thread at a time.
 class Engine {
