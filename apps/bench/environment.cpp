@@ -137,7 +137,8 @@ Json variables() {
                            "OMP_WAIT_POLICY",   "OMP_PROC_BIND",        "OMP_PLACES",           "GOMP_SPINCOUNT",
                            "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS",      "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE",
                            "BLIS_NUM_THREADS",  "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",  "ROCR_VISIBLE_DEVICES",
-                           "LD_PRELOAD",        "LD_LIBRARY_PATH",      "MALLOC_ARENA_MAX",     "GLIBC_TUNABLES"}) {
+                           "LD_PRELOAD",        "LD_LIBRARY_PATH",      "MALLOC_ARENA_MAX",     "GLIBC_TUNABLES",
+                           "IVF_DEVICE_MEMORY"}) {
     if (const char* value = std::getenv(name)) result[name] = value;
   }
   return result;

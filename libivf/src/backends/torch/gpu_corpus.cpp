@@ -16,9 +16,9 @@ namespace ivf::detail::torch_backend {
 namespace {
 
 /// The engine counts rows, with what pads each list to a multiple of eight, in 32 bits.
-bool has_places_for(const Corpus& corpus) {
+bool has_places_for(std::uint64_t rows, const Corpus& corpus) {
   constexpr std::uint64_t most_places = std::numeric_limits<std::uint32_t>::max() - 65536u;
-  return engine_takes(corpus.dim) && corpus.rows + 7 * corpus.nlist <= most_places;
+  return engine_takes(corpus.dim) && rows + 7 * corpus.nlist <= most_places;
 }
 
 /// Bytes that IVF_DEVICE_MEMORY allows the rows of indexes on a device; nothing when it is not set.
@@ -67,15 +67,16 @@ GpuCorpus::GpuCorpus(std::shared_ptr<GpuDevice> device, const Corpus& corpus, co
   count_ = std::min(part.last_row, rows) - std::min(part.first_row, rows);
   corpus_.resident.reset();
   corpus_.hidden.clear();
-  if (!has_places_for(corpus_)) return;
+  if (!has_places_for(count_, corpus_)) return;
   const std::uint64_t bytes = gpu::Engine::bytes_needed(corpus_, part);
   const std::string what = fmt::format("{} rows of dimension {}", count_, corpus.dim);
-  const bool whole = part.first_row == 0 && part.last_row >= rows;
-  const auto room = whole ? room_for_rows(*device_->runtime()) : std::nullopt;
+  // Centroids, which have no ids, are looked at as a whole.
+  const bool divisible = !corpus.segments.empty() && !corpus.segments.front().ids.empty();
+  const auto room = divisible ? room_for_rows(*device_->runtime()) : std::nullopt;
   if (room && bytes > *room) {
     reserved_ = Reservation(device_->runtime(), *room, what);
     device_->run(available_threads(), [&](gpu::Engine& engine) {
-      parted_ = std::make_unique<gpu::PartedCorpus>(engine, corpus_, *room, available_threads());
+      parted_ = std::make_unique<gpu::PartedCorpus>(engine, corpus_, *room, available_threads(), part);
     });
     return;
   }

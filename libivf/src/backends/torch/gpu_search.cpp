@@ -48,7 +48,8 @@ GpuSearch::GpuSearch(std::shared_ptr<GpuDevice> device, const ScanRequest& reque
 }
 
 bool GpuSearch::possible() const noexcept {
-  if (corpus_->rows() == nullptr || (centroids_ != nullptr && centroids_->rows() == nullptr)) return false;
+  if (corpus_->rows() == nullptr && corpus_->parted() == nullptr) return false;
+  if (centroids_ != nullptr && centroids_->rows() == nullptr) return false;
   if (k_ > gpu::Engine::max_k) return false;
   const bool everywhere = centroids_ != nullptr && nprobe_ >= request_.corpus->nlist && request_.max_codes == 0;
   return nprobe_ <= gpu::Engine::max_k || everywhere;
@@ -68,7 +69,9 @@ std::size_t GpuSearch::batch_size() const noexcept {
                                           static_cast<double>(request_.corpus->nlist);
   const double products = static_cast<double>(corpus_->count()) * lists * static_cast<double>(request_.queries.dim);
   const auto soon = static_cast<std::size_t>(std::max(most_products / std::max(products, 1.0), 256.0));
-  return std::max<std::size_t>(std::min<std::uint64_t>(soon, memory_ / 4 / query_bytes()), 1);
+  const std::uint64_t fit = std::max<std::uint64_t>(memory_ / 4 / query_bytes(), 1);
+  // Every batch brings all parts anew.
+  return corpus_->parted() != nullptr ? fit : std::min<std::uint64_t>(soon, fit);
 }
 
 void GpuSearch::describe() {
@@ -79,7 +82,7 @@ void GpuSearch::describe() {
 }
 
 void GpuSearch::hide_rows() {
-  if (request_.corpus->hidden.empty()) return;
+  if (request_.corpus->hidden.empty() || corpus_->parted() != nullptr) return;
   device_->run(request_.threads, [&](gpu::Engine& engine) {
     filtered_ = engine.hide(*corpus_->rows(), request_.corpus->hidden, default_stream);
   });
@@ -127,9 +130,13 @@ RangeHits GpuSearch::run_range(float radius) {
     options.tuning.workspace = workspace(count);
     options.report = &report;
     auto found = device_->run(request_.threads, [&](gpu::Engine& engine) {
-      if (centroids_ != nullptr)
-        return engine.range(*centroids_->rows(), searched_rows(), queries, nprobe_, options, default_stream);
-      return engine.range(searched_rows(), queries, {probed_lists(first), nprobe_, false}, options, default_stream);
+      const gpu::ProbeLists probes{probed_lists(first), nprobe_, false};
+      if (gpu::PartedCorpus* parted = corpus_->parted()) {
+        return parted->range(placed_centroids(), queries, nprobe_, probes, request_.corpus->hidden, options,
+                             default_stream);
+      }
+      if (centroids_ == nullptr) return engine.range(searched_rows(), queries, probes, options, default_stream);
+      return engine.range(*centroids_->rows(), searched_rows(), queries, nprobe_, options, default_stream);
     });
     std::move(found.hits.begin(), found.hits.end(), result.hits.begin() + static_cast<std::ptrdiff_t>(first));
     count_work(report);
@@ -181,7 +188,7 @@ void GpuSearch::run_batch(std::size_t first, std::size_t count, float* values, i
   const MatrixView queries = request_.queries.slice(first, count);
   const std::int32_t* lists = probed_lists(first);
   Stopwatch watch;
-  if (count * query_bytes() <= small_bytes) {
+  if (corpus_->parted() != nullptr || count * query_bytes() <= small_bytes) {
     device_->run(request_.threads, [&](gpu::Engine& engine) {
       put(engine, {queries.data, count, queries.stride, false}, {lists, nprobe_, false}, {values, ids, nullptr, false},
           true);
@@ -224,7 +231,10 @@ void GpuSearch::put(gpu::Engine& engine, const gpu::Rows& queries, const gpu::Pr
   options.tuning.workspace = workspace(queries.rows);
   options.report = counted ? &report : nullptr;
   options.timed = request_.profile;
-  if (centroids_ != nullptr) {
+  if (gpu::PartedCorpus* parted = corpus_->parted()) {
+    parted->search(placed_centroids(), queries, nprobe_, probes, request_.corpus->hidden, options, results,
+                   default_stream);
+  } else if (centroids_ != nullptr) {
     engine.search(*centroids_->rows(), searched_rows(), queries, nprobe_, options, results, default_stream);
   } else {
     engine.topk(searched_rows(), queries, probes, options, results, default_stream);

@@ -42,6 +42,7 @@ class GpuSearch {
 
  private:
   const gpu::DeviceCorpus& searched_rows() const noexcept { return filtered_ ? *filtered_ : *corpus_->rows(); }
+  const gpu::DeviceCorpus* placed_centroids() const noexcept { return centroids_ ? centroids_->rows() : nullptr; }
   std::size_t batch_size() const noexcept;
   template <class Batch>
   void for_batches(Batch batch);
