@@ -1,5 +1,7 @@
 // The host's side: memory of a request, batches, and the order of the kernels.
 
+#include <string>
+
 #include "backends/gpu/engine_impl.h"
 #include "ivf/error.hpp"
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -84,6 +85,18 @@ inline void add_hits(RangeHits& all, RangeHits part, bool inner_product, unsigne
   });
 }
 
+/// Phases of the same name are added up.
+inline void add_phase(Report& report, const Report::Phase& phase) {
+  const auto same = std::find_if(report.phases.begin(), report.phases.end(), [&](const Report::Phase& other) {
+    return std::string_view(other.name) == phase.name;
+  });
+  if (same == report.phases.end()) {
+    report.phases.push_back(phase);
+  } else {
+    same->ms += phase.ms;
+  }
+}
+
 /// Adds what the search of a part did.
 inline void add_report(Report& all, const Report& part) {
   all.mode = part.mode;
@@ -92,15 +105,7 @@ inline void add_report(Report& all, const Report& part) {
   all.rows_refined += part.rows_refined;
   all.candidates += part.candidates;
   all.queries_overflowed += part.queries_overflowed;
-  for (const Report::Phase& phase : part.phases) {
-    const auto same = std::find_if(all.phases.begin(), all.phases.end(),
-                                   [&](const Report::Phase& p) { return std::string(p.name) == phase.name; });
-    if (same == all.phases.end()) {
-      all.phases.push_back(phase);
-    } else {
-      same->ms += phase.ms;
-    }
-  }
+  for (const Report::Phase& phase : part.phases) add_phase(all, phase);
 }
 
 }  // namespace ivf::detail::gpu

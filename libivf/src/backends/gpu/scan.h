@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <limits>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "backends/gpu/corpus.h"
 #include "backends/gpu/kernels.h"
+#include "backends/gpu/merge.h"
 #include "backends/gpu/schedule.h"
 
 namespace ivf::detail::gpu {
@@ -48,19 +48,12 @@ class PhaseClock {
     marks_.emplace_back(name, event);
     check_status(IVF_GPU(EventRecord)(event, stream_), "event");
   }
-  /// Phases of the same name are added up. The device must have finished.
+  /// The device must have finished.
   void report(Report& report) const {
     for (std::size_t i = 1; i < marks_.size(); ++i) {
       float ms = 0;
       check_status(IVF_GPU(EventElapsedTime)(&ms, marks_[i - 1].second, marks_[i].second), "event");
-      const std::string name = marks_[i].first;
-      const auto same = std::find_if(report.phases.begin(), report.phases.end(),
-                                     [&](const Report::Phase& phase) { return name == phase.name; });
-      if (same == report.phases.end()) {
-        report.phases.push_back({marks_[i].first, ms});
-      } else {
-        same->ms += ms;
-      }
+      add_phase(report, {marks_[i].first, ms});
     }
   }
 
