@@ -3,7 +3,7 @@
 #include "backends/gpu/layout.h"
 
 #include <algorithm>
-#include <bit>
+#include <numeric>
 #include <string>
 
 #include "backends/gpu/views.h"
@@ -44,18 +44,17 @@ void check_number(std::uint64_t found, const char* what) {
 
 }  // namespace
 
-KeptRows::KeptRows(const Corpus& corpus)
-    : corpus_(&corpus), of_segments_(corpus.segments.size() * corpus.nlist), of_list_(corpus.nlist) {
+KeptRows::KeptRows(const Corpus& corpus) : corpus_(&corpus), of_list_(corpus.nlist) {
   for (std::size_t s = 0; s < corpus.segments.size(); ++s) {
-    const format::SegmentView& segment = corpus.segments[s];
-    for (std::size_t l = 0; l < corpus.nlist; ++l) {
-      const std::uint64_t begin = segment.offsets[l], end = segment.offsets[l + 1];
-      const std::uint64_t kept = end - begin - format::count_rows(segment.removed, begin, end);
-      of_segments_[s * corpus.nlist + l] = kept;
-      of_list_[l] += kept;
-      rows_ += kept;
-    }
+    for (std::size_t l = 0; l < corpus.nlist; ++l) of_list_[l] += of_list(s, l);
   }
+  rows_ = std::accumulate(of_list_.begin(), of_list_.end(), std::uint64_t{0});
+}
+
+std::uint64_t KeptRows::of_list(std::size_t segment, std::size_t list) const noexcept {
+  const format::SegmentView& rows = corpus_->segments[segment];
+  const std::uint64_t begin = rows.offsets[list], end = rows.offsets[list + 1];
+  return end - begin - format::count_rows(rows.removed, begin, end);
 }
 
 std::vector<RowRange> KeptRows::ranges(const Part& part) const {

@@ -22,15 +22,12 @@ class KeptRows {
   const Corpus& corpus() const noexcept { return *corpus_; }
   std::uint64_t rows() const noexcept { return rows_; }
   std::uint64_t of_list(std::size_t list) const noexcept { return of_list_[list]; }
-  std::uint64_t of_list(std::size_t segment, std::size_t list) const noexcept {
-    return of_segments_[segment * of_list_.size() + list];
-  }
+  std::uint64_t of_list(std::size_t segment, std::size_t list) const noexcept;
   /// The ranges of all lists that make up a part.
   std::vector<RowRange> ranges(const Part& part) const;
 
  private:
   const Corpus* corpus_;
-  std::vector<std::uint64_t> of_segments_;  ///< By segment, then by list.
   std::vector<std::uint64_t> of_list_;
   std::uint64_t rows_ = 0;
 };
