@@ -80,7 +80,8 @@ struct SearchStats {
   std::uint64_t rows_allowed = 0;                  ///< Rows of the index that the filter allows.
   std::uint64_t bytes_scanned = 0;  ///< Bytes of the hi plane that the scan read (each list once a group).
   double coarse_ms = 0, group_ms = 0, scan_ms = 0, refine_ms = 0, merge_ms = 0;  ///< Wall clock of the phases.
-  std::vector<DevicePhase> device_phases;  ///< Of SearchParams::profile, in order; the times above are then sums of these.
+  /// Of SearchParams::profile, in order; the times above are then sums of these.
+  std::vector<DevicePhase> device_phases;
 };
 
 /// Top-k results, row-major nq x k. Missing results are id -1 with +inf (L2) or -inf (IP, cosine).
