@@ -2,10 +2,11 @@
 // of synchronised wall clock), phases from events, survivors, achieved bytes and operations a second.
 //
 //   ivf_gpu_bench nb=262144 d=128 nlist=512 nprobe=32 k=20 nq=1,8,32 [mode=auto|matrix|csr] [tile=] [first=] [growth=]
-//                 [slice=] [narrow=1] [repeat=] [check=QUERIES] [variants=1] [profile=1]
+//                 [slice=] [narrow=1] [repeat=] [check=QUERIES] [variants=1] [profile=1] [memory=BYTES]
 //
 // variants=1 measures every nq under several tunings. check=N compares N queries with a brute-force canonical scan.
-// profile=1 marks one search of each for a profiler that starts off (ncu --profile-from-start off).
+// profile=1 marks one search of each for a profiler that starts off (ncu --profile-from-start off). memory=BYTES also
+// loads the lists once more, and searches them part by part through so much memory, which must find the same.
 
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
@@ -20,7 +21,7 @@
 #include <string>
 #include <thread>
 
-#include "backends/gpu/engine.h"
+#include "backends/gpu/parted.h"
 #include "kmeans/fixed_point.h"
 #include "rows.h"
 #include "support/oracle.h"
@@ -217,6 +218,33 @@ BuiltIndex build(Engine& engine, const std::vector<float>& rows, std::size_t d, 
   return index;
 }
 
+/// How fast lists are copied: as a whole, and by searches that have memory for parts of them only.
+void measure_copies(Engine& engine, const BuiltIndex& index, const std::vector<float>& queries,
+                    const std::vector<std::size_t>& nqs, std::size_t nprobe, std::size_t k, std::uint64_t memory) {
+  const detail::Corpus& corpus = index.store->corpus;
+  auto start = Clock::now();
+  const auto again = engine.load(corpus, nullptr);
+  double ms = ms_since(start);
+  const double megabytes = static_cast<double>(again->bytes()) / 1e6;
+  std::printf("loaded again: %.1f MB in %.1f ms, %.1f GB/s\n", megabytes, ms, megabytes / ms);
+  PartedCorpus parted(engine, corpus, memory);
+  for (const std::size_t nq : nqs) {
+    const Rows of_host{queries.data(), nq, 0, false};
+    std::vector<float> values(nq * k), part_values(nq * k);
+    std::vector<std::int64_t> ids(nq * k), part_ids(nq * k);
+    SearchOptions search;
+    search.k = k;
+    engine.search(*index.centroids, *index.lists, of_host, nprobe, search, {values.data(), ids.data(), nullptr, false},
+                  nullptr);
+    start = Clock::now();
+    parted.search(index.centroids.get(), of_host, nprobe, {}, {}, search,
+                  {part_values.data(), part_ids.data(), nullptr, false}, nullptr);
+    ms = ms_since(start);
+    std::printf("nq %6zu  part by part %9.2f ms, %zu parts, the whole at %.1f GB/s: %s\n", nq, ms, parted.parts(),
+                megabytes / ms, values == part_values && ids == part_ids ? "the same results" : "OTHER RESULTS");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -243,6 +271,9 @@ int main(int argc, char** argv) {
   std::printf("%s; nb %zu d %zu nlist %zu nprobe %zu k %zu\n", device_info(0).name.c_str(), nb, d, nlist, nprobe, k);
   const std::vector<float> rows = normals(nb * d, 1), queries = normals(most * d, 2);
   const BuiltIndex index = build(engine, rows, d, nlist, options.number("iterations", 10));
+
+  if (const std::uint64_t memory = options.number("memory", 0); memory != 0)
+    measure_copies(engine, index, queries, nqs, nprobe, k, memory);
 
   OnDevice<float> device_queries(most * d), values(most * k);
   OnDevice<std::int64_t> ids(most * k);
