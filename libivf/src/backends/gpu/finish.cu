@@ -20,8 +20,9 @@ __device__ char* team_memory(const FinishArgs& a) {
 }
 
 /// `teams` queries a block. A team of one warp leaves queries whose survivors do not fit to finish_rest.
+// Two large blocks to a multiprocessor: queries of a few hundred wait for each other otherwise.
 template <int warps, int teams, int slots>
-__global__ __launch_bounds__(warps* teams* warp_lanes) void finish(IVF_ARGUMENT FinishArgs a) {
+__global__ __launch_bounds__(warps* teams* warp_lanes, warps > 1 ? 2 : 8) void finish(IVF_ARGUMENT FinishArgs a) {
   await_previous();
   using Group = Team<warps>;
   __shared__ FinishScratch scratches[teams];

@@ -106,50 +106,78 @@ __device__ inline unsigned segment_with(const std::uint32_t* begins, unsigned co
   return low;
 }
 
+/// Where a lane finds its share of a row and of the query.
+struct RowShare {
+  const unsigned *hi, *lo;  ///< Two values each; lo null: all zero.
+  const double* query;
+  unsigned flip;  ///< Blocks alternate between the row's two halves: which comes first.
+};
+
+/// Adds the next `together` times eight dimensions to the partial sums; all loads are on their way before the first is
+/// used.
+template <bool inner_product, unsigned together>
+__device__ inline void add_eights(const RowShare& r, double& even, double& odd) {
+  unsigned high[together], low[together];
+#pragma unroll
+  for (unsigned s = 0; s < together; ++s) {
+    const unsigned at = (s >> 1) * (block_values / 2) + ((s & 1) << 2 ^ r.flip);
+    high[s] = r.hi[at];
+    low[s] = r.lo != nullptr ? r.lo[at] : 0u;
+  }
+#pragma unroll
+  for (unsigned s = 0; s < together; ++s) {
+    const auto first = static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(low[s])));
+    const auto second = static_cast<unsigned>(static_cast<int>(low[s]) >> 16);
+    const double x0 = __uint_as_float((high[s] << 16) + first), x1 = __uint_as_float((high[s] & 0xffff0000u) + second);
+    const double q0 = r.query[s * 8], q1 = r.query[s * 8 + 1];
+    if constexpr (inner_product) {
+      even = fma(q0, x0, even);
+      odd = fma(q1, x1, odd);
+    } else {
+      const double t0 = q0 - x0, t1 = q1 - x1;
+      even = fma(t0, t0, even);
+      odd = fma(t1, t1, odd);
+    }
+  }
+}
+
+template <bool inner_product>
+__device__ inline void add_row(RowShare r, unsigned eights, double& even, double& odd) {
+  constexpr unsigned many = 16, few = 2;
+  const auto advance = [&r](unsigned count) {
+    r.hi += count / 2 * (block_values / 2);
+    if (r.lo != nullptr) r.lo += count / 2 * (block_values / 2);
+    r.query += count * 8;
+  };
+#pragma unroll 1
+  for (; eights >= many; eights -= many) {
+    add_eights<inner_product, many>(r, even, odd);
+    advance(many);
+  }
+#pragma unroll 1
+  for (; eights >= few; eights -= few) {
+    add_eights<inner_product, few>(r, even, odd);
+    advance(few);
+  }
+  if (eights != 0) add_eights<inner_product, 1>(r, even, odd);
+}
+
 /// The canonical score of a row as ordered bits, by four lanes, of which number `pair` keeps the partial sums 2 * pair
 /// and 2 * pair + 1 of the eight. All lanes of the warp call; those of `active` false get anything.
 __device__ inline unsigned canonical_key(const CorpusView& c, const double* query, std::uint32_t row, unsigned pair,
                                          bool active) {
   double even = 0, odd = 0;
   if (active) {
-    // Values are read in pairs: a row has 4 of them in each half of a block.
-    constexpr unsigned block_pairs = block_values / 2;
-    const bool has_lo = c.lo != nullptr;
-    const unsigned r = row % group_rows, eights = (c.d + 7) / 8, flip = (r >> 2) << 2;
+    const unsigned r = row % group_rows, eights = (c.d + 7) / 8;
     const std::size_t base =
-        static_cast<std::size_t>(row / group_rows) * c.steps * block_pairs + r * (step_dims / 2) + pair;
-    const auto* hi = reinterpret_cast<const unsigned*>(c.hi) + base;
-    const auto* lo = reinterpret_cast<const unsigned*>(c.lo) + (has_lo ? base : 0);
-    const double* y = query + pair * 2;
-    // All loads of 128 dimensions are on their way before the first is used. What is past the last is zero on both
-    // sides, and adds +0.
-    constexpr unsigned together = 16;
-#pragma unroll 1
-    for (unsigned first = 0; first < eights; first += together) {
-      unsigned high[together], low[together];
-#pragma unroll
-      for (unsigned s = 0; s < together; ++s) {
-        // Blocks alternate between the row's two halves.
-        const unsigned at = (s >> 1) * block_pairs + ((s & 1) << 2 ^ flip);
-        const bool there = first + s < eights;
-        high[s] = there ? hi[at] : 0u;
-        low[s] = there && has_lo ? lo[at] : 0u;
-      }
-#pragma unroll
-      for (unsigned s = 0; s < together; ++s) {
-        const bool there = first + s < eights;
-        const double q0 = there ? y[s * 8] : 0.0, q1 = there ? y[s * 8 + 1] : 0.0;
-        const int lows = static_cast<int>(low[s]);
-        const double x0 =
-            __uint_as_float((high[s] << 16) + static_cast<unsigned>(static_cast<int>(static_cast<std::int16_t>(lows))));
-        const double x1 = __uint_as_float((high[s] & 0xffff0000u) + static_cast<unsigned>(lows >> 16));
-        const double t0 = c.inner_product ? x0 : q0 - x0, t1 = c.inner_product ? x1 : q1 - x1;
-        even = fma(c.inner_product ? q0 : t0, t0, even);
-        odd = fma(c.inner_product ? q1 : t1, t1, odd);
-      }
-      hi += together / 2 * block_pairs;
-      if (has_lo) lo += together / 2 * block_pairs;
-      y += together * 8;
+        static_cast<std::size_t>(row / group_rows) * c.steps * (block_values / 2) + r * (step_dims / 2) + pair;
+    const RowShare share{reinterpret_cast<const unsigned*>(c.hi) + base,
+                         c.lo == nullptr ? nullptr : reinterpret_cast<const unsigned*>(c.lo) + base, query + pair * 2,
+                         (r >> 2) << 2};
+    if (c.inner_product) {
+      add_row<true>(share, eights, even, odd);
+    } else {
+      add_row<false>(share, eights, even, odd);
     }
   }
   // (0 + 4) + (2 + 6) and (1 + 5) + (3 + 7), then both.

@@ -120,8 +120,8 @@ __device__ void bring_queries(const TileArgs& a, const WideLayout& l, const Wide
   Item item{};
   if (thread == 0 && index < items) item = item_of(a, index, tiles, queries);
   for (Turn turn;; turn.advance(l.tiles)) {
+    wait(s.empty + turn.slot * 8, turn.parity ^ 1);
     if (thread == 0) {
-      wait(s.empty + turn.slot * 8, turn.parity ^ 1);
       if (index >= items) item.pairs = 0;
       s.items[turn.slot] = item;
       arrive(s.known + turn.slot * 8);
@@ -269,8 +269,7 @@ __device__ void multiply_rows(const TileArgs& a, const WideLayout& l, const Wide
     }
     passed = (passed + tiles) % consumers;
     if constexpr (!all_scores) survivors.append();
-    sync_warp();
-    if (lane == 0) arrive(s.empty + turn.slot * 8);
+    arrive(s.empty + turn.slot * 8);
   }
 }
 
@@ -288,7 +287,7 @@ __global__ __launch_bounds__(wide_threads, 1) void wide_tiles(TileArgs a, WideLa
     for (unsigned i = 0; i < l.tiles; ++i) {
       init_barrier(s.known + i * 8, 1);
       init_barrier(s.full + i * 8, query_threads);
-      init_barrier(s.empty + i * 8, 1 + consumers * 4);
+      init_barrier(s.empty + i * 8, 1 + consumers * group_threads);
     }
     publish_barriers();
   }
