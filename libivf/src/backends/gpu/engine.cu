@@ -1,5 +1,6 @@
 // The host's side: memory of a request, batches, and the order of the kernels.
 
+#include <cstring>
 #include <string>
 
 #include "backends/gpu/engine_impl.h"
@@ -143,6 +144,9 @@ std::unique_ptr<DeviceCorpus> Engine::hide(const DeviceCorpus& corpus, HiddenRow
 
 namespace {
 
+/// Up to this many bytes, results come back in one copy through page-locked memory.
+constexpr std::size_t small_results = std::size_t{64} << 10;
+
 /// Queries and results of a request in device memory, batch by batch.
 struct Transfer {
   const float* queries = nullptr;
@@ -213,9 +217,10 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
       found_lists = arena.take<std::int32_t>(count * nprobe);
     }
     scan.take_memory(arena);
-    counters = arena.take<Counters>(1);
     if (!queries.on_device) at.queries = arena.take<float>(count * d);
     if (probes.lists != nullptr && !probes.on_device) at.probes = arena.take<std::int32_t>(count * nprobe);
+    // What goes back to the host lies together, at the end.
+    counters = arena.take<Counters>(1);
     if (results.on_device) return;
     at.values = arena.take<float>(results.values == nullptr ? 0 : count * k);
     at.ids = arena.take<std::int64_t>(results.ids == nullptr ? 0 : count * k);
@@ -268,18 +273,37 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
       impl_->run(coarse, at.queries, at.stride, &scan, stream_handle, clock, true);
     }
     impl_->run(scan, at.queries, at.stride, nullptr, stream_handle, clock, false);
-    if (!results.on_device) {
-      const auto back = [&](auto* to, const auto* from) {
-        if (to != nullptr) copy(to + first * k, from, count * k * sizeof(*to), IVF_GPU(MemcpyDeviceToHost));
-      };
-      back(results.values, at.values);
-      back(results.ids, at.ids);
-      back(results.lists, at.lists);
+    if (results.on_device && options.report == nullptr) continue;
+    const auto give_all = [&](const auto& give) {
+      if (results.values != nullptr) give(results.values + first * k, at.values, count * k);
+      if (results.ids != nullptr) give(results.ids + first * k, at.ids, count * k);
+      if (results.lists != nullptr) give(results.lists + first * k, at.lists, count * k);
+    };
+    Counters counted{};
+    const char* const on_device = reinterpret_cast<const char*>(counters);
+    const auto size = static_cast<std::size_t>(memory.data() + arena.used() - on_device);
+    const bool small = size <= small_results;
+    char* const here = small ? impl_->landing.next(small_results) : nullptr;
+    if (small) {
+      copy(here, on_device, size, IVF_GPU(MemcpyDeviceToHost));
+    } else {
+      copy(&counted, counters, sizeof(Counters), IVF_GPU(MemcpyDeviceToHost));
+      if (!results.on_device) {
+        give_all([&](auto* to, const auto* from, std::size_t n) {
+          copy(to, from, n * sizeof(*to), IVF_GPU(MemcpyDeviceToHost));
+        });
+      }
+    }
+    check_status(IVF_GPU(StreamSynchronize)(stream), "search");
+    if (small) {
+      std::memcpy(&counted, here, sizeof(Counters));
+      if (!results.on_device) {
+        give_all([&](auto* to, const auto* from, std::size_t n) {
+          std::memcpy(to, here + (reinterpret_cast<const char*>(from) - on_device), n * sizeof(*to));
+        });
+      }
     }
     if (options.report != nullptr) {
-      Counters counted{};
-      copy(&counted, counters, sizeof(Counters), IVF_GPU(MemcpyDeviceToHost));
-      check_status(IVF_GPU(StreamSynchronize)(stream), "search");
       if (nprobe == 0) counted.scanned = count * corpus.impl().prefix_of(options.max_codes).rows;
       sum.rows_scanned += counted.scanned;
       const std::uint64_t rows_read = scan.schedule.matrix ? counted.scanned
@@ -291,7 +315,6 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
       sum.queries_overflowed += counted.overflowed;
     }
   }
-  if (!results.on_device || options.report != nullptr) check_status(IVF_GPU(StreamSynchronize)(stream), "search");
   if (options.report == nullptr) return;
   clock.report(sum);
   *options.report = sum;

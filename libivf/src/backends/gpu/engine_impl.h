@@ -18,6 +18,7 @@ struct Engine::Impl {
   DeviceMemory tickets;
   bool tickets_cleared = false;
   Staging staging;
+  Staging landing;  ///< For small results. (Another thread may bring rows through the other one meanwhile.)
 
   Impl(int which, Allocator& memory) : device(which), allocator(memory) {
     const DeviceInfo info = device_info(device);
