@@ -70,6 +70,24 @@ class Gpu(IvfTest):
                     self.assertGreater(profile["scan_bytes"], 0)
                     self.assertGreaterEqual(profile["rows_per_query"], profile["survivors_per_query"])
 
+    def test_all_gpus_find_what_the_cpu_finds(self):
+        environment = {"IVF_MODULE_DIR": self.modules}
+        self.ivf("convert", "clustered:n=620,d=9,seed=3", "base.fvecs", "--count", "600", "-q")
+        self.ivf("convert", "clustered:n=620,d=9,seed=3", "queries.fvecs", "--start", "600", "-q")
+        self.ivf("train", "base.fvecs", "-o", "all.ivf", "--nlist", "6", "-q", "--device", "cuda:all", env=environment)
+        self.ivf("add", "all.ivf", "base.fvecs", "-q", "--device", "cuda:all", env=environment)
+        for name, options in SEARCHES.items():
+            with self.subTest(search=name):
+                search = ("search", "all.ivf", "queries.fvecs", "-o", "tsv:-", "-q", *options)
+                self.assertEqual(self.ivf(*search, "--device", "cuda:all", env=environment), self.ivf(*search))
+        cpu, = self.records(self.ivf("bench", *SMALL))
+        for resident in ((), ("--resident",)):
+            with self.subTest(options=resident):
+                record, = self.records(self.ivf("bench", *SMALL, *resident, "--device", "cuda:all", env=environment))
+                self.assertEqual((record["kernels"], record["device"]), ("native", "cuda:all"))
+                self.assertEqual((record["index_hash"], record["result_hash"]), (cpu["index_hash"], cpu["result_hash"]))
+                self.assertEqual(record["rows_scanned"], cpu["rows_scanned"])
+
     def test_what_the_engine_does_not_do_is_done_by_libtorch_and_said_so(self):
         record, = self.records(self.gpu("bench", *SMALL, "--topk", "2500"))
         self.assertEqual((record["kernels"], record["isa"]), ("native", "torch-cpu" if self.emulated() else "torch-cuda"))
