@@ -61,6 +61,13 @@ bool engine_takes(std::size_t dim) noexcept {
   return dim <= most_dim;
 }
 
+void GpuCorpus::reserve(std::uint64_t bytes) {
+  // Centroids come anew with every step of k-means: the driver takes longer to say what is free than to copy them.
+  constexpr std::uint64_t worth_asking = std::uint64_t{16} << 20;
+  if (bytes < worth_asking) return;
+  reserved_ = Reservation(device_->runtime(), bytes, fmt::format("{} rows of dimension {}", count_, corpus_.dim));
+}
+
 GpuCorpus::GpuCorpus(std::shared_ptr<GpuDevice> device, const Corpus& corpus, const gpu::Part& part)
     : device_(std::move(device)), corpus_(corpus) {
   const std::uint64_t rows = live_rows(corpus);
@@ -69,18 +76,17 @@ GpuCorpus::GpuCorpus(std::shared_ptr<GpuDevice> device, const Corpus& corpus, co
   corpus_.hidden.clear();
   if (!has_places_for(count_, corpus_)) return;
   const std::uint64_t bytes = gpu::Engine::bytes_needed(corpus_, part);
-  const std::string what = fmt::format("{} rows of dimension {}", count_, corpus.dim);
   // Centroids, which have no ids, are looked at as a whole.
   const bool divisible = !corpus.segments.empty() && !corpus.segments.front().ids.empty();
   const auto room = divisible ? room_for_rows(*device_->runtime()) : std::nullopt;
   if (room && bytes > *room) {
-    reserved_ = Reservation(device_->runtime(), *room, what);
+    reserve(*room);
     device_->run(available_threads(), [&](gpu::Engine& engine) {
       parted_ = std::make_unique<gpu::PartedCorpus>(engine, corpus_, *room, available_threads(), part);
     });
     return;
   }
-  reserved_ = Reservation(device_->runtime(), bytes, what);
+  reserve(bytes);
   device_->run(available_threads(), [&](gpu::Engine& engine) { rows_ = engine.load(corpus_, default_stream, part); });
 }
 

@@ -30,6 +30,8 @@ class GpuCorpus final : public Resident {
   std::shared_ptr<const Resident> portable(Backend& backend) const;
 
  private:
+  void reserve(std::uint64_t bytes);
+
   std::shared_ptr<GpuDevice> device_;
   Corpus corpus_;  ///< Views of the host's rows.
   std::uint64_t count_ = 0;
