@@ -2,9 +2,10 @@
 // of synchronised wall clock), phases from events, survivors, achieved bytes and operations a second.
 //
 //   ivf_gpu_bench nb=262144 d=128 nlist=512 nprobe=32 k=20 nq=1,8,32 [mode=auto|matrix|csr] [tile=] [first=] [growth=]
-//                 [slice=] [narrow=1] [repeat=] [check=QUERIES] [variants=1] [profile=1] [memory=BYTES]
+//                 [slice=] [narrow=1] [repeat=] [check=QUERIES] [variants=1] [same=RUNS] [profile=1] [memory=BYTES]
 //
 // variants=1 measures every nq under several tunings. check=N compares N queries with a brute-force canonical scan.
+// same=N runs N times more, without counting, and compares all results with the first ones, to the last bit.
 // profile=1 marks one search of each for a profiler that starts off (ncu --profile-from-start off). memory=BYTES also
 // loads the lists once more, and searches them part by part through so much memory, which must find the same.
 
@@ -364,6 +365,36 @@ int main(int argc, char** argv) {
       for (const auto& phase : report.phases) std::printf(" %s %.3f", phase.name, static_cast<double>(phase.ms));
       std::printf("\n");
       std::fflush(stdout);
+      if (const std::size_t again = options.number("same", 0); again != 0) {
+        const auto first_values = values.values();
+        const auto first_ids = ids.values();
+        std::size_t differing = 0, runs = 0;
+        std::string example;
+        for (std::size_t i = 0; i < again; ++i) {
+          run();
+          check(cudaDeviceSynchronize());
+          const auto next_values = values.values();
+          const auto next_ids = ids.values();
+          std::size_t queries_differing = 0;
+          for (std::size_t q = 0; q < nq; ++q) {
+            const auto begin = static_cast<std::ptrdiff_t>(q * k), end = begin + static_cast<std::ptrdiff_t>(k);
+            const bool equal =
+                std::equal(first_ids.begin() + begin, first_ids.begin() + end, next_ids.begin() + begin) &&
+                std::equal(first_values.begin() + begin, first_values.begin() + end, next_values.begin() + begin);
+            if (equal) continue;
+            ++queries_differing;
+            if (!example.empty()) continue;
+            example = "query " + std::to_string(q) + ":";
+            for (std::size_t j = q * k; j < (q + 1) * k; ++j)
+              example += " " + std::to_string(first_ids[j]) + "/" + std::to_string(next_ids[j]);
+          }
+          differing += queries_differing;
+          runs += queries_differing != 0;
+        }
+        std::printf("    %zu more runs: %zu differ from the first, in %zu queries %s\n", again, runs, differing,
+                    example.c_str());
+        if (runs != 0) return 4;
+      }
       const std::size_t checked = std::min(nq, options.number("check", 0));
       if (checked == 0) continue;
       const auto found_values = values.values();

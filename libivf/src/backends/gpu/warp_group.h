@@ -117,8 +117,9 @@ __device__ inline void copy_bulk(unsigned to, const void* from, unsigned bytes, 
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
 }
-/// What this thread has written to shared memory is seen by products that others begin after a barrier.
-__device__ inline void publish_operands() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/// What this thread has written to or read from shared memory comes before what products and copies do that others
+/// begin after a barrier at which it arrives.
+__device__ inline void settle_accesses() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 /// A barrier of some warps of the block; 0 is that of the whole block.
 template <int number, int threads>

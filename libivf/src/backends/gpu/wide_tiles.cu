@@ -154,7 +154,7 @@ __device__ void bring_queries(const TileArgs& a, const WideLayout& l, const Wide
     }
     commit_copies();
     wait_copies<0>();
-    publish_operands();
+    settle_accesses();
     arrive(s.full + turn.slot * 8);
   }
 }
@@ -256,8 +256,10 @@ __device__ void multiply_rows(const TileArgs& a, const WideLayout& l, const Wide
           halves[0][0] = row < rows ? from[0] : INFINITY;
           halves[0][1] = row + 8 < rows ? from[8] : INFINITY;
         }
-        sync_warp();
-        if (lane == 0) arrive(s.row_empty + slot * 8);
+        // Each thread for itself, and what it has read must not be overtaken by the next copy, which is not of the
+        // proxy that it reads by: one arrival a warp let copies through that some lanes' reads were still waiting for.
+        settle_accesses();
+        arrive(s.row_empty + slot * 8);
       }
       if constexpr (all_scores) {
 #pragma unroll
@@ -282,7 +284,7 @@ __global__ __launch_bounds__(wide_threads, 1) void wide_tiles(TileArgs a, WideLa
   if (threadIdx.x == 0) {
     for (unsigned i = 0; i < consumers * l.stages; ++i) {
       init_barrier(s.row_full + i * 8, 1);
-      init_barrier(s.row_empty + i * 8, 4);
+      init_barrier(s.row_empty + i * 8, group_threads);
     }
     for (unsigned i = 0; i < l.tiles; ++i) {
       init_barrier(s.known + i * 8, 1);
