@@ -281,7 +281,8 @@ void Engine::run(const DeviceCorpus* centroids, const DeviceCorpus& corpus, cons
     };
     Counters counted{};
     const char* const on_device = reinterpret_cast<const char*>(counters);
-    const auto size = static_cast<std::size_t>(memory.data() + arena.used() - on_device);
+    const auto size =
+        results.on_device ? sizeof(Counters) : static_cast<std::size_t>(memory.data() + arena.used() - on_device);
     const bool small = size <= small_results;
     char* const here = small ? impl_->landing.next(small_results) : nullptr;
     if (small) {
