@@ -18,7 +18,6 @@ IVF_DYNAMIC_MEMORY(256, dynamic_memory);
 constexpr unsigned row_tile = 64;
 constexpr unsigned consumers = 3;
 constexpr unsigned wide_threads = (1 + consumers) * group_threads;
-constexpr unsigned query_threads = 3 * warp_lanes;  // That bring queries; the first warp of their group brings rows.
 constexpr unsigned halves_bytes = row_tile * sizeof(float);
 constexpr unsigned most_stages = 3;  // Of each consumer.
 
@@ -99,6 +98,8 @@ struct WideShared {
 };
 
 #if defined(IVF_SM90)
+
+constexpr unsigned query_threads = 3 * warp_lanes;  // That bring queries; the first warp of their group brings rows.
 
 /// A place in a ring and the parity of its turn.
 struct Turn {
