@@ -52,6 +52,8 @@ bool emulated() {
   return directory.ends_with("/emulated");
 }
 
+std::size_t fewer_if_emulated(std::size_t count) { return emulated() ? count / 4 : count; }
+
 std::vector<Tested> tested_backends() {
   std::vector<Tested> found{{"native", {}, false, true}};
   if (!prepared || !has_torch_module()) return found;

@@ -45,6 +45,9 @@ struct Tested {
 /// LibTorch: the native one. With the module of emulated/: the native CPU backend and the emulated GPU.
 std::vector<Tested> tested_backends();
 
+/// A number of rows or queries; a quarter of it with the module of emulated/, whose GPU takes its time over them.
+std::size_t fewer_if_emulated(std::size_t count);
+
 /// The portable backends may be one unit of the last place off.
 Tolerance tolerance_of(const Tested& tested);
 

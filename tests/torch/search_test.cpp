@@ -94,7 +94,7 @@ TEST_CASE("every backend equals the oracle on random and adversarial shapes") {
 
 TEST_CASE("every backend equals the oracle when lists and batches are large") {
   for (const Metric metric : all_metrics) {
-    const Scene scene = large_scene(metric, 6000, 40, 12, 150, 5);
+    const Scene scene = large_scene(metric, fewer_if_emulated(6000), 40, 12, fewer_if_emulated(150), 5);
     SearchParams params;
     params.k = 20;
     params.nprobe = 4;
@@ -125,8 +125,8 @@ TEST_CASE("every backend equals the native one on batches of many queries") {
     scene.metric = random.pick(std::vector<Metric>{Metric::l2, Metric::ip, Metric::cosine});
     scene.d = random.between(8, 48);
     scene.nlist = random.between(30, 120);
-    scene.rows = shapes::matrix(kind, 6000, scene.d, random);
-    scene.queries = shapes::matrix(kind, 250, scene.d, random);
+    scene.rows = shapes::matrix(kind, fewer_if_emulated(6000), scene.d, random);
+    scene.queries = shapes::matrix(kind, fewer_if_emulated(250), scene.d, random);
     scene.centroids.assign(scene.rows.begin(), scene.rows.begin() + static_cast<std::ptrdiff_t>(scene.nlist * scene.d));
     scene.prepare();
     SearchParams params;
