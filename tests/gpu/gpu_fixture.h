@@ -56,8 +56,11 @@ class ListedRows {
   std::unique_ptr<detail::gpu::DeviceCorpus> device_;
 };
 
-/// Results in host memory.
+/// Results in host memory, of nq queries with k each; before a search they hold what none finds.
 struct Found {
+  Found(std::size_t nq, std::size_t k) : values(nq * k, -7.0f), ids(nq * k, -7) {}
+  detail::gpu::Results results() { return {values.data(), ids.data(), nullptr, false}; }
+
   std::vector<float> values;
   std::vector<std::int64_t> ids;
   detail::gpu::Report report;

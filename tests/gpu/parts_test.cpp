@@ -81,7 +81,9 @@ class Case {
   /// "" when these are the k best of every query.
   std::string difference_of(const std::vector<float>& values, const std::vector<std::int64_t>& ids, bool whole,
                             bool filtered) const {
-    const Found found{values, ids, {}};
+    Found found(nq, k);
+    found.values = values;
+    found.ids = ids;
     for (std::size_t q = 0; q < nq; ++q) {
       const std::string text = difference(
           found, q, oracle::topk(metric_, &queries_[q * d_], rows_->rows(), candidates(q, whole, filtered), k));
@@ -241,14 +243,12 @@ TEST_CASE("lists that nobody looks at are not copied to a GPU", "[gpu]") {
   const oracle::InvertedFile file(Metric::l2, {values, {}, d}, {centres, {}, d});
   PartedCorpus parted(engine(), rows.corpus(), 2 * detail::gpu::Engine::bytes_needed(rows.corpus(), {1, 200}), 1);
   const auto check = [&](std::size_t wanted, std::uint64_t max_codes) {
-    Found found;
-    found.values.resize(2 * k);
-    found.ids.resize(2 * k);
+    Found found(2, k);
     SearchOptions options;
     options.k = k;
     options.max_codes = max_codes;
-    parted.search(&centroids.device(), {queries.data(), 2, 0, false}, wanted, {}, {}, options,
-                  {found.values.data(), found.ids.data(), nullptr, false}, nullptr);
+    parted.search(&centroids.device(), {queries.data(), 2, 0, false}, wanted, {}, {}, options, found.results(),
+                  nullptr);
     for (std::size_t q = 0; q < 2; ++q) {
       const auto candidates = file.candidates(&queries[q * d], std::min(wanted, lists), max_codes);
       REQUIRE(difference(found, q, oracle::topk(Metric::l2, &queries[q * d], {values, {}, d}, candidates, k)) == "");

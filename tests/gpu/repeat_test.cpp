@@ -14,15 +14,13 @@ using namespace ivf::support;
 Found search(const ListedRows& centroids, const ListedRows& rows, const std::vector<float>& queries, std::size_t d,
              std::size_t k, std::size_t nprobe, const detail::gpu::Tuning& tuning) {
   const std::size_t nq = queries.size() / d;
-  Found found;
-  found.values.assign(nq * k, -7.0f);
-  found.ids.assign(nq * k, -7);
+  Found found(nq, k);
   detail::gpu::SearchOptions options;
   options.k = k;
   options.mode = SearchMode::csr;
   options.tuning = tuning;
-  engine().search(centroids.device(), rows.device(), {queries.data(), nq, 0, false}, nprobe, options,
-                  {found.values.data(), found.ids.data(), nullptr, false}, nullptr);
+  engine().search(centroids.device(), rows.device(), {queries.data(), nq, 0, false}, nprobe, options, found.results(),
+                  nullptr);
   return found;
 }
 

@@ -90,9 +90,7 @@ void check(Metric metric, Kind kind, std::size_t d, std::size_t segments, double
                                 << hidden_share << " max_codes " << max_codes << " filtered " << filtered << " whole "
                                 << whole << " mode " << static_cast<int>(setting.mode) << " tile "
                                 << setting.tuning.query_tile);
-        Found found;
-        found.values.assign(nq * k, -7.0f);
-        found.ids.assign(nq * k, -7);
+        Found found(nq, k);
         detail::gpu::SearchOptions options;
         options.k = k;
         options.max_codes = max_codes;
@@ -100,7 +98,7 @@ void check(Metric metric, Kind kind, std::size_t d, std::size_t segments, double
         options.tuning = setting.tuning;
         engine().topk(filtered ? *some_of_them : *all, {queries.data(), nq, 0, false},
                       whole ? detail::gpu::ProbeLists{} : detail::gpu::ProbeLists{probes.data(), nprobe, false},
-                      options, {found.values.data(), found.ids.data(), nullptr, false}, nullptr);
+                      options, found.results(), nullptr);
         for (std::size_t q = 0; q < nq; ++q) REQUIRE(difference(found, q, expected(q)) == "");
       }
     }

@@ -34,16 +34,14 @@ TEST_CASE("coarse step with scan and refinement on a GPU give the oracle's resul
           for (const SearchMode mode : {SearchMode::matrix, SearchMode::csr}) {
             INFO(shapes::name(kind) << " nprobe " << nprobe << " max_codes " << max_codes << " mode "
                                     << static_cast<int>(mode));
-            Found found;
-            found.values.assign(nq * k, -7.0f);
-            found.ids.assign(nq * k, -7);
+            Found found(nq, k);
             detail::gpu::SearchOptions options;
             options.k = k;
             options.max_codes = max_codes;
             options.mode = mode;
             options.tuning.first_rows = 128;
             engine().search(centroids.device(), rows.device(), {queries.data(), nq, 0, false}, nprobe, options,
-                            {found.values.data(), found.ids.data(), nullptr, false}, nullptr);
+                            found.results(), nullptr);
             for (std::size_t q = 0; q < nq; ++q) {
               const auto candidates = file.candidates(&queries[q * d], nprobe, max_codes);
               REQUIRE(difference(found, q, oracle::topk(metric, &queries[q * d], {values, {}, d}, candidates, k)) ==

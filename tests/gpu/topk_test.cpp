@@ -41,18 +41,15 @@ std::vector<Setting> settings(std::size_t d) {
 
 Found search(const ListedRows& rows, const std::vector<float>& queries, std::size_t d,
              const detail::gpu::ProbeLists& probes, std::size_t k, std::uint64_t max_codes, const Setting& setting) {
-  Found found;
   const std::size_t nq = queries.size() / d;
-  found.values.assign(nq * k, -7.0f);
-  found.ids.assign(nq * k, -7);
+  Found found(nq, k);
   detail::gpu::SearchOptions options;
   options.k = k;
   options.max_codes = max_codes;
   options.mode = setting.mode;
   options.tuning = setting.tuning;
   options.report = &found.report;
-  engine().topk(rows.device(), {queries.data(), nq, 0, false}, probes, options,
-                {found.values.data(), found.ids.data(), nullptr, false}, nullptr);
+  engine().topk(rows.device(), {queries.data(), nq, 0, false}, probes, options, found.results(), nullptr);
   return found;
 }
 

@@ -168,15 +168,12 @@ TEST_CASE("results of the engine do not depend on the order of threads and block
     const Environment environment("IVF_EMULATED_ORDER", order);
     for (const SearchMode mode : {SearchMode::matrix, SearchMode::csr}) {
       INFO("order " << order << " mode " << static_cast<int>(mode));
-      Found found;
-      found.values.resize(nq * k);
-      found.ids.resize(nq * k);
+      Found found(nq, k);
       detail::gpu::SearchOptions options;
       options.k = k;
       options.mode = mode;
       options.tuning.first_rows = 64;
-      engine().topk(rows.device(), {queries.data(), nq, 0, false}, {}, options,
-                    {found.values.data(), found.ids.data(), nullptr, false}, nullptr);
+      engine().topk(rows.device(), {queries.data(), nq, 0, false}, {}, options, found.results(), nullptr);
       for (std::size_t q = 0; q < nq; ++q) {
         REQUIRE(difference(found, q, oracle::topk(Metric::l2, &queries[q * d], rows.rows(), rows.everything(0), k)) ==
                 "");

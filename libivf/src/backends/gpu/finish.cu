@@ -221,14 +221,6 @@ __global__ __launch_bounds__(warps* warp_lanes) void matrix(IVF_ARGUMENT MatrixA
   if (!finish_query<Group, slots>(a, &info, q, s, scratch)) finish_by_force<Group>(a, q, s, scratch);
 }
 
-template <class Kernel>
-void allow_shared(Kernel kernel, std::size_t bytes) {
-  if (bytes <= 48 * 1024) return;
-  check_status(IVF_GPU(FuncSetAttribute)(reinterpret_cast<const void*>(kernel),
-                                         IVF_GPU(FuncAttributeMaxDynamicSharedMemorySize), static_cast<int>(bytes)),
-               "shared memory");
-}
-
 // Slots a team: at least four a result, so that the best rows seldom share one.
 template <class Launch, class Many, class Few, class Medium, class Large>
 void launch_for(unsigned k, bool many, Launch launch, Many of_many, Few of_few, Medium of_medium, Large of_large) {

@@ -186,4 +186,15 @@ unsigned finish_capacity(unsigned k, bool many_queries);
 void check_launch(const char* kernel);
 void check_status(Status status, const char* what);
 
+#if defined(IVF_DEVICE_CODE)
+/// Lets a kernel have so many bytes of shared memory; the first 48 KiB need no leave.
+template <class Kernel>
+void allow_shared(Kernel kernel, std::size_t bytes) {
+  if (bytes <= 48 * 1024) return;
+  check_status(IVF_GPU(FuncSetAttribute)(reinterpret_cast<const void*>(kernel),
+                                         IVF_GPU(FuncAttributeMaxDynamicSharedMemorySize), static_cast<int>(bytes)),
+               "shared memory");
+}
+#endif
+
 }  // namespace ivf::detail::gpu

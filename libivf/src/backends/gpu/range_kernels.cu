@@ -55,9 +55,7 @@ void launch_range(const RangeArgs& args, Stream stream) {
   finish.query_stride = args.query_stride;
   finish.capacity = range_item_rows;
   const std::size_t bytes = shared_bytes(finish);
-  check_status(IVF_GPU(FuncSetAttribute)(reinterpret_cast<const void*>(range<warps>),
-                                         IVF_GPU(FuncAttributeMaxDynamicSharedMemorySize), static_cast<int>(bytes)),
-               "shared memory");
+  allow_shared(range<warps>, bytes);
   launch_kernel(range<warps>, args.item_count, warps * warp_lanes, bytes, stream, finish, args);
   check_launch("range");
 }

@@ -245,9 +245,7 @@ void launch_shape(const TileArgs& args, Stream stream) {
   const bool resident = tile_bytes<S>(args.corpus.steps, true, false) <= args.shared_limit;
   const std::size_t bytes = tile_bytes<S>(args.corpus.steps, resident, args.scores != nullptr);
   const auto launch = [&](auto kernel) {
-    check_status(IVF_GPU(FuncSetAttribute)(reinterpret_cast<const void*>(kernel),
-                                           IVF_GPU(FuncAttributeMaxDynamicSharedMemorySize), static_cast<int>(bytes)),
-                 "shared memory");
+    allow_shared(kernel, bytes);
     int blocks = 0;
     check_status(IVF_GPU(OccupancyMaxActiveBlocksPerMultiprocessor)(&blocks, kernel, S::threads, bytes), "occupancy");
     const unsigned grid = static_cast<unsigned>(blocks < 1 ? 1 : blocks) * args.multiprocessors;

@@ -31,6 +31,9 @@ struct WideLayout {
   unsigned stages;      ///< Of each consumer; 0: it does not fit.
   unsigned tiles;       ///< Tiles of queries: 2, where the next is brought while one is used, or 1.
   unsigned tile_bytes;  ///< Queries of a tile.
+
+  /// Where the halves of its rows lie in a stage.
+  __host__ __device__ unsigned halves_at() const { return row_tile / group_rows * piece_bytes; }
 };
 
 template <unsigned queries>
@@ -44,7 +47,7 @@ template <unsigned queries>
 WideLayout wide_layout(unsigned steps, std::size_t shared_limit) {
   WideLayout l{};
   l.piece_bytes = std::min(steps, chunk_steps) * block_bytes;
-  l.stage_bytes = row_tile / group_rows * l.piece_bytes + halves_bytes;
+  l.stage_bytes = l.halves_at() + halves_bytes;
   l.tile_bytes = queries / group_rows * steps * block_bytes;
   for (l.tiles = 2; l.tiles > 0; --l.tiles) {
     const std::size_t used = std::size_t{l.tiles} * l.tile_bytes + fixed_bytes<queries>(l.tiles);
@@ -194,8 +197,7 @@ __device__ void bring_rows(const TileArgs& a, const WideLayout& l, const WideSha
                       barrier);
           }
         }
-        if (last)
-          copy_bulk(to + row_tile / group_rows * l.piece_bytes, a.corpus.halves + begin + row, halves_bytes, barrier);
+        if (last) copy_bulk(to + l.halves_at(), a.corpus.halves + begin + row, halves_bytes, barrier);
       }
       if (++consumer < consumers) continue;
       consumer = 0;
@@ -251,8 +253,7 @@ __device__ void multiply_rows(const TileArgs& a, const WideLayout& l, const Wide
         }
         finish_products(sums);
         if (chunk + 1 == chunks) {
-          const auto* from = reinterpret_cast<const float*>(s.stage_memory + slot * l.stage_bytes +
-                                                            row_tile / group_rows * l.piece_bytes) +
+          const auto* from = reinterpret_cast<const float*>(s.stage_memory + slot * l.stage_bytes + l.halves_at()) +
                              warp * 16 + lane / 4;
           halves[0][0] = row < rows ? from[0] : INFINITY;
           halves[0][1] = row + 8 < rows ? from[8] : INFINITY;
@@ -316,9 +317,7 @@ void launch_wide(const TileArgs& args, Stream stream) {
   const WideLayout layout = wide_layout<queries>(args.corpus.steps, args.shared_limit);
   const std::size_t bytes = wide_bytes<queries>(layout);
   const auto launch = [&](auto kernel) {
-    check_status(IVF_GPU(FuncSetAttribute)(reinterpret_cast<const void*>(kernel),
-                                           IVF_GPU(FuncAttributeMaxDynamicSharedMemorySize), static_cast<int>(bytes)),
-                 "shared memory");
+    allow_shared(kernel, bytes);
     launch_next_kernel(kernel, args.multiprocessors, wide_threads, bytes, stream, args, layout);
     check_launch("wide_tiles");
   };
