@@ -6,7 +6,7 @@
 namespace ivf::cli {
 namespace {
 
-constexpr const char* functions =
+constexpr const char* bash_functions =
     R"(
 _ivf() {
   local kind=none words= list= command= pending= only_arguments= position=0
@@ -173,7 +173,7 @@ std::string bash_completions(const ProgramDefinition& definitions) {
   out += "\n# What the value of option $2 of command $1 may be; fails for options without.\n_ivf_option() {\n";
   out += "  case $1:$2 in\n" + values + "    *) return 1 ;;\n  esac\n}\n";
   out += "\n# What argument $2 of command $1 may be.\n_ivf_argument() {\n  case $1:$2 in\n" + arguments + "  esac\n}\n";
-  return out + functions;
+  return out + bash_functions;
 }
 
 }  // namespace ivf::cli

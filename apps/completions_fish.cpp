@@ -5,7 +5,7 @@ namespace ivf::cli {
 namespace {
 
 /// Between single quotes, where fish takes a backslash before a quote or another backslash for what it is.
-std::string quoted(std::string_view text) { return fmt::format("'{}'", with_backslashes(text, "'\\")); }
+std::string fish_quoted(std::string_view text) { return fmt::format("'{}'", with_backslashes(text, "'\\")); }
 
 /// The line of a completion that is offered behind a command; an empty name: before any.
 std::string line(std::string_view command, std::string_view rest) {
@@ -14,7 +14,7 @@ std::string line(std::string_view command, std::string_view rest) {
 }
 
 /// How many words of the command line are arguments cannot be told by fish itself.
-std::string functions(const std::vector<std::string>& options_with_value) {
+std::string fish_functions(const std::vector<std::string>& options_with_value) {
   return fmt::format(R"(
 # Whether the command line has the command $argv[1] so far; an empty one: none.
 function __ivf_command
@@ -50,13 +50,13 @@ std::string completion(const ValueDefinition& value) {
     case Completion::words:
       if (value.list) {
         return fmt::format(" -x -a {}",
-                           quoted(fmt::format("(__fish_complete_list , 'string split \" \" \"{}\"')", words)));
+                           fish_quoted(fmt::format("(__fish_complete_list , 'string split \" \" \"{}\"')", words)));
       }
-      return fmt::format(" -x -a {}", quoted(words));
+      return fmt::format(" -x -a {}", fish_quoted(words));
     case Completion::files:
       return " -r -F";
     case Completion::words_and_files:
-      return fmt::format(" -r -F -a {}", quoted(words));
+      return fmt::format(" -r -F -a {}", fish_quoted(words));
     case Completion::folders:
       return " -x -a '(__fish_complete_directories)'";
   }
@@ -71,7 +71,7 @@ std::string option_lines(const CommandDefinition& command) {
       const bool long_name = name.starts_with("--");
       names += fmt::format("{} {} ", long_name ? "-l" : "-s", name.substr(long_name ? 2 : 1));
     }
-    out += line(command.name, fmt::format("{}-d {}{}", names, quoted(option.text),
+    out += line(command.name, fmt::format("{}-d {}{}", names, fish_quoted(option.text),
                                           option.flag ? std::string() : completion(option.value)));
   }
   return out;
@@ -84,7 +84,7 @@ std::string argument_lines(const CommandDefinition& command) {
     if (argument.value.completion == Completion::files) {
       files = true;
     } else if (argument.value.completion == Completion::words) {
-      out += line(command.name, fmt::format("-a {}", quoted(joined(argument.value.words, " "))));
+      out += line(command.name, fmt::format("-a {}", fish_quoted(joined(argument.value.words, " "))));
     }
   }
   if (files) out += line(command.name, "-F");
@@ -95,15 +95,15 @@ std::string argument_lines(const CommandDefinition& command) {
 
 std::string fish_completions(const ProgramDefinition& definitions) {
   std::string out = fmt::format("# {}\n", completions_title("fish"));
-  out += functions(program_options_with_value(definitions));
+  out += fish_functions(program_options_with_value(definitions));
   out += "\ncomplete -c ivf -f\n\n";
   std::vector<std::string> names;
   for (const CommandDefinition& command : definitions.commands) {
     names.push_back(command.name);
-    out += line("", fmt::format("-a {} -d {}", command.name, quoted(command.summary)));
+    out += line("", fmt::format("-a {} -d {}", command.name, fish_quoted(command.summary)));
   }
   out += line("", "-a help -d 'Show help'");
-  out += line("help", fmt::format("-a {}", quoted(joined(names, " "))));
+  out += line("help", fmt::format("-a {}", fish_quoted(joined(names, " "))));
   out += option_lines(definitions.program);
   for (const CommandDefinition& command : definitions.commands) {
     out += '\n';

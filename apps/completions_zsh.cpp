@@ -4,7 +4,7 @@
 namespace ivf::cli {
 namespace {
 
-constexpr const char* functions =
+constexpr const char* zsh_functions =
     R"(
 # Words, or names of files when none of them fits.
 _ivf_words_or_files() {
@@ -34,7 +34,7 @@ fi
 )";
 
 /// Between single quotes.
-std::string quoted(std::string_view text) {
+std::string zsh_quoted(std::string_view text) {
   std::string out = "'";
   for (const char c : text) {
     if (c == '\'') {
@@ -77,7 +77,7 @@ std::string option_specs(const CommandDefinition& command) {
       const char* value = option.flag ? "" : (long_name ? "=" : "+");
       const std::string text = with_backslashes(option.text, "\\[]:");
       const std::string spec = fmt::format("({}){}{}[{}]", names, name, value, text);
-      out += fmt::format("    {}\n", quoted(option.flag ? spec : spec + action(option.value)));
+      out += fmt::format("    {}\n", zsh_quoted(option.flag ? spec : spec + action(option.value)));
     }
   }
   return out;
@@ -88,7 +88,7 @@ std::string argument_specs(const CommandDefinition& command) {
   for (std::size_t i = 0; i < command.arguments.size(); ++i) {
     const ArgumentDefinition& argument = command.arguments[i];
     const std::string position = argument.repeated ? "*" : fmt::format("{}{}", i + 1, argument.required ? "" : ":");
-    out += fmt::format("    {}\n", quoted(position + action(argument.value)));
+    out += fmt::format("    {}\n", zsh_quoted(position + action(argument.value)));
   }
   return out;
 }
@@ -99,8 +99,8 @@ std::string zsh_completions(const ProgramDefinition& definitions) {
   std::string out = fmt::format("#compdef ivf\n# {}\n\n", completions_title("zsh"));
   std::string names;
   for (const CommandDefinition& command : definitions.commands) {
-    names +=
-        fmt::format("    {}\n", quoted(fmt::format("{}:{}", command.name, with_backslashes(command.summary, "\\:"))));
+    names += fmt::format("    {}\n",
+                         zsh_quoted(fmt::format("{}:{}", command.name, with_backslashes(command.summary, "\\:"))));
   }
   names += "    'help:Show help'\n";
   out += fmt::format("_ivf_commands() {{\n  local -a commands=(\n{}  )\n", names);
@@ -111,7 +111,7 @@ std::string zsh_completions(const ProgramDefinition& definitions) {
                        command.name, option_specs(command), argument_specs(command));
   }
   out += "\n_ivf_command_help() {\n  _arguments '1: :_ivf_commands'\n}\n";
-  return out + functions + last_lines;
+  return out + zsh_functions + last_lines;
 }
 
 }  // namespace ivf::cli

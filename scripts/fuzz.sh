@@ -57,7 +57,7 @@ launcher=()
 ! command -v ccache >/dev/null || launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 if ! {
   cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_C_COMPILER="${clang/++/}" -DCMAKE_BUILD_TYPE=Debug \
-    -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DIVF_FUZZ=ON -DIVF_BUILD_TESTS=ON -DIVF_BUILD_FAISS=OFF \
+    -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DCMAKE_UNITY_BUILD=ON -DIVF_FUZZ=ON -DIVF_BUILD_TESTS=ON -DIVF_BUILD_FAISS=OFF \
     -DIVF_SANITIZE=fuzzer-no-link,address,undefined "${launcher[@]}" &&
     cmake --build "$build" --target "${targets[@]/#/fuzz_}"
 } >$log 2>&1; then

@@ -43,7 +43,7 @@ void unshuffle(const std::byte* in, std::size_t size, std::size_t element, std::
   for (std::size_t byte = 0; byte < element; ++byte) {
     for (std::size_t i = 0; i < count; ++i) out[i * element + byte] = in[byte * count + i];
   }
-  std::memcpy(out + count * element, in + count * element, size - count * element);
+  std::copy(in + count * element, in + size, out + count * element);
 }
 
 /// Expands exactly `size` bytes.

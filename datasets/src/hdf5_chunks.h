@@ -27,6 +27,9 @@ struct ChunkView {
 /// The library (1.10) trusts a chunk to have, or to expand to, the size that follows from the header: when it is less,
 /// memory behind it is read, and when it expands to more, as much memory is taken as it likes. So the library only
 /// fetches the stored bytes here, and gzip, byte shuffling and checksums are undone within exact bounds.
+///
+/// Only for data sets with filters: the size of a chunk without any is what the header says when it is asked for, and
+/// what the chunk's own entry says, as much as that may be, when it is fetched.
 class Hdf5Chunks {
  public:
   /// `memory_type` is what the values become.

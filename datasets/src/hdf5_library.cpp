@@ -126,6 +126,9 @@ Hdf5Id hdf5_open_file(const std::string& path) {
 
 Hdf5Id hdf5_open_dataset(hid_t file, const std::string& path, const std::string& dataset) {
   const LinkAccess access(H5P_DATASET_ACCESS);
+  // Without a cache the library reads parts of chunks that have no filters straight from their places. Into a cache it
+  // reads as many bytes as the chunk's entry says, and then takes them for a whole chunk.
+  H5Pset_chunk_cache(access.get(), 1, 0, 0);
   const std::string name = path + ":" + dataset;
   Hdf5Id id(H5Dopen2(file, dataset.c_str(), access.get()));
   if (!id) {

@@ -98,7 +98,7 @@ void Hdf5Source::plan_slabs() {
   shape_.slab_rows = std::max<std::uint64_t>(1, kSlabBytes / shape_.row_bytes);
   shape_.working_bytes = 2 * kSlabBytes;
   const Hdf5Id plist(H5Dget_create_plist(dataset_.get()));
-  if (H5Pget_layout(plist.get()) == H5D_CHUNKED) {
+  if (H5Pget_layout(plist.get()) == H5D_CHUNKED && H5Pget_nfilters(plist.get()) != 0) {
     const ChunkView view = chunk_view(plist.get());
     // A chunk as it is stored, as it is expanded, and a step between.
     shape_.working_bytes += 4 * check_chunks(plist.get(), view);

@@ -10,6 +10,9 @@
 
 namespace ivf::detail {
 
+/// The least multiple of `unit` that is at least `n`.
+constexpr std::size_t round_up(std::size_t n, std::size_t unit) noexcept { return (n + unit - 1) / unit * unit; }
+
 /// An array on a cache line that is not cleared when it is made: what is large is written once, by many threads, and
 /// vectors and tiles load whole aligned lines. Throws std::bad_alloc.
 template <class T>

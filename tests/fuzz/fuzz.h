@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 namespace ivf::fuzz {
 
-/// A file that lies in memory and is reached by a path.
+/// A file that lies in memory (/dev/shm) and is reached by a path.
 class MemoryFile {
  public:
   explicit MemoryFile(std::string_view bytes = {});
@@ -31,7 +31,6 @@ class MemoryFile {
   const std::string& path() const noexcept { return path_; }
 
  private:
-  int fd_;
   std::string path_;
 };
 

@@ -39,6 +39,7 @@ hid_t type_of(std::uint8_t choice) {
 /// A file with the data set "train" in chunks, some of which hold the input's bytes as they are.
 void write_file(const std::string& path, Choices& input) {
   const Hdf5Id file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+  require(bool(file), "a file can be made");
   const bool two = input.byte() % 4 != 0;
   const int rank = two ? 2 : 1;
   const std::array<hsize_t, 2> size{1 + input.byte() % 40U, 1 + input.byte() % 40U};

@@ -83,7 +83,8 @@ def npy():
 
 
 def hdf5():
-    """What to ask for (the metric, or rows), and a small file, made by h5py."""
+    """What to ask for (the metric, or rows), and a small file, made by h5py, or changes to one of these files: kind, place
+    (2 bytes), value."""
     import io
 
     import h5py
@@ -113,6 +114,9 @@ def hdf5():
     add("compact", lambda file: file.create_dataset("train", data=rows.astype("u1"), dcpl=compact()))
     add("deep", lambda file: file.create_group("a/b/c").create_dataset("train", data=rows) and file.__setitem__("train", h5py.SoftLink("/a/b/c/train")))
     add("attribute", lambda file: file.attrs.create("distance", numpy.bytes_("angular")))
+    seeds.add("with-a-change", b"\x80\3" + b"\4\x60\0\2")
+    seeds.add("with-changes", b"\x80\7" + b"\6\x10\1\x40" + b"\3\x90\2\1" + b"\2\0\4\x20")
+    seeds.add("with-changes-metric", b"\x81\0" + b"\5\x20\1\x09" + b"\1\x80\1\x10")
 
 
 def compact():

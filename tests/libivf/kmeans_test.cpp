@@ -36,7 +36,7 @@ Trained train(Metric metric, const std::vector<float>& rows, std::size_t d, std:
   return result;
 }
 
-TrainParams params_of(unsigned iterations, unsigned threads = 1, KMeansInit init = KMeansInit::random) {
+TrainParams train_params(unsigned iterations, unsigned threads = 1, KMeansInit init = KMeansInit::random) {
   TrainParams params;
   params.iterations = iterations;
   params.threads = threads;
@@ -132,7 +132,7 @@ TEST_CASE("k-means: one iteration equals its definition") {
       float largest = 0;
       for (const float v : rows) largest = std::max(largest, std::fabs(v));
       const int shift = detail::FixedPoint::of(largest, n).shift;
-      const auto found = train(metric, given, d, nlist, params_of(1));
+      const auto found = train(metric, given, d, nlist, train_params(1));
       if (std::any_of(members.begin(), members.end(), [](const auto& m) { return m.empty(); })) continue;
       std::vector<float> expected(nlist * d);
       for (std::size_t c = 0; c < nlist; ++c) {
@@ -159,7 +159,7 @@ TEST_CASE("k-means: the same bytes on every level and number of threads") {
         for (const auto& level : levels()) {
           const ForcedLevel forced(level);
           for (const unsigned threads : {1u, 2u, 7u}) {
-            const auto found = train(metric, rows, 19, 9, params_of(3, threads, init));
+            const auto found = train(metric, rows, 19, 9, train_params(3, threads, init));
             if (first.centroids.empty()) first = found;
             INFO(metric_name(metric) << " " << shapes::name(kind) << " " << level << " threads " << threads);
             CHECK(same_bits(found.centroids, first.centroids));
@@ -175,13 +175,13 @@ TEST_CASE("k-means: the same bytes on every level and number of threads") {
 
 TEST_CASE("k-means: the objective improves and ends when nothing moves") {
   const auto rows = make_rows(shapes::Kind::clustered, 2000, 8);
-  const auto l2 = train(Metric::l2, rows, 8, 10, params_of(100, 2));
+  const auto l2 = train(Metric::l2, rows, 8, 10, train_params(100, 2));
   CHECK(std::is_sorted(l2.report.objective.rbegin(), l2.report.objective.rend()));
   CHECK(l2.report.objective.size() < 100);
-  const auto cosine = train(Metric::cosine, rows, 8, 10, params_of(10, 2));
+  const auto cosine = train(Metric::cosine, rows, 8, 10, train_params(10, 2));
   CHECK(cosine.report.objective.back() > cosine.report.objective.front());
-  const auto plus = train(Metric::l2, rows, 8, 10, params_of(1, 2, KMeansInit::plus_plus));
-  const auto random = train(Metric::l2, rows, 8, 10, params_of(1, 2));
+  const auto plus = train(Metric::l2, rows, 8, 10, train_params(1, 2, KMeansInit::plus_plus));
+  const auto random = train(Metric::l2, rows, 8, 10, train_params(1, 2));
   CHECK(plus.report.objective[0] < random.report.objective[0]);
 }
 
@@ -204,16 +204,16 @@ TEST_CASE("k-means: ++ draws rows that differ while there are any") {
 
 TEST_CASE("k-means: identical rows train, and empty lists are split from the largest") {
   const std::vector<float> rows(50 * 4, 2.0f);
-  const auto found = train(Metric::l2, rows, 4, 8, params_of(1));
+  const auto found = train(Metric::l2, rows, 4, 8, train_params(1));
   CHECK(found.report.objective == std::vector<double>{0});
   CHECK(found.report.splits == 7);
   CHECK(found.report.imbalance == 8);
   // Both halves move, in opposite directions, which alternate over the columns.
   const float up = 2.0f * (1 + 1.0f / 1024), down = 2.0f * (1 - 1.0f / 1024);
-  CHECK(train(Metric::l2, rows, 4, 2, params_of(1)).centroids ==
+  CHECK(train(Metric::l2, rows, 4, 2, train_params(1)).centroids ==
         std::vector<float>{down, up, down, up, up, down, up, down});
   // 50 -> 25 + 25; the first of equals is split again: 13 + 12, then the other one.
-  const auto four = train(Metric::l2, rows, 4, 4, params_of(1)).centroids;
+  const auto four = train(Metric::l2, rows, 4, 4, train_params(1)).centroids;
   CHECK(four[0] == down * (1 - 1.0f / 1024));
   CHECK(four[4] == up * (1 - 1.0f / 1024));
   CHECK(four[8] == down * (1 + 1.0f / 1024));
@@ -222,7 +222,7 @@ TEST_CASE("k-means: identical rows train, and empty lists are split from the lar
     const std::vector<float> extreme(50 * 4, largest);
     for (const auto init : {KMeansInit::random, KMeansInit::plus_plus}) {
       for (const Metric metric : {Metric::l2, Metric::ip, Metric::cosine}) {
-        const auto trained = train(metric, extreme, 4, 8, params_of(3, 1, init));
+        const auto trained = train(metric, extreme, 4, 8, train_params(3, 1, init));
         CHECK(
             std::all_of(trained.centroids.begin(), trained.centroids.end(), [](float c) { return std::isfinite(c); }));
       }
@@ -232,20 +232,20 @@ TEST_CASE("k-means: identical rows train, and empty lists are split from the lar
 
 TEST_CASE("k-means: as many lists as rows, and more") {
   const auto rows = make_rows(shapes::Kind::normal, 30, 4);
-  const auto exact = train(Metric::l2, rows, 4, 30, params_of(5));
+  const auto exact = train(Metric::l2, rows, 4, 30, train_params(5));
   CHECK(exact.report.objective == std::vector<double>{0, 0});
   CHECK(exact.report.imbalance == 1);
-  CHECK(error_of([&] { train(Metric::l2, rows, 4, 31, params_of(5)); }) ==
+  CHECK(error_of([&] { train(Metric::l2, rows, 4, 31, train_params(5)); }) ==
         "misuse: expected at least as many training rows as lists, found 30 rows for nlist 31; train on more rows or "
         "lower "
         "nlist");
-  CHECK(error_of([&] { train(Metric::l2, rows, 4, 3, params_of(0)); }) ==
+  CHECK(error_of([&] { train(Metric::l2, rows, 4, 3, train_params(0)); }) ==
         "misuse: expected at least 1 iteration of k-means, found 0");
 }
 
 TEST_CASE("k-means: seeds differ, and the seed and the report are kept in the index") {
   const auto rows = make_rows(shapes::Kind::normal, 400, 6);
-  auto params = params_of(3);
+  auto params = train_params(3);
   const auto a = train(Metric::l2, rows, 6, 9, params);
   params.seed = 99;
   IndexIVFFlat index(6, 9, Metric::l2);

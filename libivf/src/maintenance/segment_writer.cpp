@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t block_rows = 512;
 constexpr std::size_t piece_values = 1 << 16;
-constexpr std::size_t rows_between_reports = 1 << 17;
+constexpr std::size_t rows_of_a_survey = 1 << 17;
 
 /// What has to be known of the rows before they are written.
 struct Survey {
@@ -33,9 +33,9 @@ class Surveyor {
   }
 
   Survey run(const Resources& resources, const Progress& progress) {
-    for (std::uint64_t first = 0; first < rows_.rows(); first += rows_between_reports) {
+    for (std::uint64_t first = 0; first < rows_.rows(); first += rows_of_a_survey) {
       if (progress) progress("measuring", first, rows_.rows());
-      const std::size_t count = std::min<std::uint64_t>(rows_between_reports, rows_.rows() - first);
+      const std::size_t count = std::min<std::uint64_t>(rows_of_a_survey, rows_.rows() - first);
       parallel_for(resources.threads, count, block_rows, [&](std::size_t begin, std::size_t end, unsigned) {
         if (!measure(first + begin, first + end)) lo_is_zero_.store(false, std::memory_order_relaxed);
       });

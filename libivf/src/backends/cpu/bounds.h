@@ -12,6 +12,9 @@
 
 namespace ivf::detail::cpu {
 
+/// No limit yet, and the score of what is not there.
+inline constexpr float infinity = std::numeric_limits<float>::infinity();
+
 /// What the bounds need to know of a query.
 struct QueryNorms {
   double square = 0;    ///< q·q, canonical, unrounded.

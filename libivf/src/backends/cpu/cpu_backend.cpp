@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 
+#include "backends/cpu/bounds.h"
 #include "backends/cpu/held_rows.h"
 #include "backends/cpu/nearest.h"
 #include "backends/cpu/scan_job.h"
@@ -11,8 +11,6 @@
 
 namespace ivf::detail::cpu {
 namespace {
-
-constexpr float infinity = std::numeric_limits<float>::infinity();
 
 class Stopwatch {
  public:

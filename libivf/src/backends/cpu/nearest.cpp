@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "backends/cpu/row_bounds.h"
@@ -12,7 +11,6 @@
 namespace ivf::detail::cpu {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
 // The second-level cache holds a slice of centroids beside a block of packed rows.
 constexpr std::size_t slice_bytes = std::size_t{512} << 10;
 constexpr std::size_t packed_bytes_max = std::size_t{512} << 10;
@@ -20,8 +18,6 @@ constexpr std::size_t block_rows_max = 512;
 constexpr std::size_t shared_bytes_max = std::size_t{64} << 20;  // Of staged centroids that all threads share.
 constexpr std::size_t chunk_rows = 64;                           // Rows that a thread takes at a time.
 constexpr std::size_t opening_rows = 256;                        // Centroids whose best product sets a first threshold.
-
-std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
 }  // namespace
 

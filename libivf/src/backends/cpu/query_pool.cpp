@@ -1,8 +1,8 @@
 #include "backends/cpu/query_pool.h"
 
 #include <algorithm>
-#include <limits>
 
+#include "backends/cpu/bounds.h"
 #include "parallel.h"
 
 #if defined(__x86_64__)
@@ -12,7 +12,6 @@
 namespace ivf::detail::cpu {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::size_t line_bytes = 64;
 
 std::size_t candidate_capacity(std::size_t k) { return k + std::max<std::size_t>(k, 64); }

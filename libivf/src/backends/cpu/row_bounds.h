@@ -6,7 +6,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "backends/cpu/bounds.h"
 #include "backends/cpu/kernels.h"
@@ -16,7 +15,6 @@ namespace ivf::detail::cpu {
 /// Fills ScanArgs::half_norms, block_norms and block_slops of `rows` rows from their stored squared norms.
 inline void describe_rows(const float* norms, std::size_t rows, bool inner_product, float* half_norms,
                           float* block_norms, float* block_slops) noexcept {
-  constexpr float infinity = std::numeric_limits<float>::infinity();
   for (std::size_t block = 0; block * scan_block_rows < rows; ++block) {
     const std::size_t from = block * scan_block_rows, to = std::min<std::size_t>(rows, from + scan_block_rows);
     // Floats that are not negative are ordered like their bits, and compilers vectorise the maximum of integers.

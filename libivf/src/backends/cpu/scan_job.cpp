@@ -13,11 +13,9 @@
 namespace ivf::detail::cpu {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::uint64_t rows_per_task = 8192;
 // Measured: one round is faster up to an average group of 550, three are at 1200 (docs/simd.md).
 constexpr double largest_group_of_one_round = 600;
-std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
 }  // namespace
 

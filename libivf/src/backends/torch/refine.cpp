@@ -11,8 +11,6 @@
 namespace ivf::detail::torch_backend {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
-
 /// Whether every value is a multiple of 2^low and below 2^high.
 bool fits_places(const float* values, std::size_t d, int low, int high) noexcept {
   const double unit = std::ldexp(1.0, -low), limit = std::ldexp(1.0, high);
@@ -85,7 +83,7 @@ RefinedBatch::RefinedBatch(const DeviceCorpus& corpus, const Batch& batch, const
       bound_(download.add(selection.bound.contiguous())) {
   at::Tensor positions = selection.best.positions;
   // Places that hold no row may have any position.
-  positions = positions.masked_fill(selection.best.scores == std::numeric_limits<double>::infinity(), 0);
+  positions = positions.masked_fill(selection.best.scores == infinity, 0);
   positions_ = download.add(positions);
   if (!corpus.exact_rows() || !corpus.runtime().float64()) return;
   sums_ = download.add(double_sums(corpus, batch.queries, positions, memory));

@@ -5,8 +5,6 @@
 namespace ivf::detail::torch_backend {
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
 /// The best of both.
 Candidates merge(const Candidates& a, const Candidates& b, std::int64_t width) {
   return select({at::cat({a.scores, b.scores}, 1), at::cat({a.positions, b.positions}, 1)}, width);

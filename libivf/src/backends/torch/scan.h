@@ -14,6 +14,9 @@
 
 namespace ivf::detail::torch_backend {
 
+/// The score of what is not there.
+inline constexpr float infinity = std::numeric_limits<float>::infinity();
+
 /// Lists of a batch as they count: what is scanned of each (n x nprobe), cut by max_codes in probe order.
 struct ProbedLists {
   at::Tensor starts;  ///< Positions of the lists' first rows.

@@ -98,8 +98,6 @@ class CsrScan {
   }
 
  private:
-  static constexpr double infinity = std::numeric_limits<double>::infinity();
-
   std::int64_t rows_of(std::int64_t l) const {
     const auto& offsets = corpus_.host().offsets();
     return static_cast<std::int64_t>(offsets[static_cast<std::size_t>(l) + 1] - offsets[static_cast<std::size_t>(l)]);

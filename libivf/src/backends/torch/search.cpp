@@ -13,8 +13,6 @@
 namespace ivf::detail::torch_backend {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
-
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
