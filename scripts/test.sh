@@ -143,9 +143,8 @@ if [ $quick = 0 ]; then
   check "fuzzing, four seconds each target" 900 ./scripts/fuzz.sh --seconds 4
 fi
 if [ $tsan = 1 ]; then
-  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-  # Without LibTorch, whose own threads the sanitizer cannot follow: it is not built with it.
-  ! build tsan -DIVF_WITH_TORCH=OFF || test_all tsan 10800
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tests/torch/tsan.supp
+  ! build tsan || test_all tsan 14400
 fi
 
 if [ ${#failures[@]} -gt 0 ]; then printf 'failed: %s\n' "${failures[@]}"; fi
