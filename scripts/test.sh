@@ -143,7 +143,8 @@ if [ $quick = 0 ]; then
   check "fuzzing, four seconds each target" 900 ./scripts/fuzz.sh --seconds 4
 fi
 if [ $tsan = 1 ]; then
-  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tests/torch/tsan.supp
+  # history_size: with the default it forgets who read something before the suppressions could look at that.
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=7:suppressions=$PWD/tests/torch/tsan.supp
   ! build tsan || test_all tsan 14400
 fi
 

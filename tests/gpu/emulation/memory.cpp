@@ -15,7 +15,7 @@ constexpr int fresh = 0xcd, released = 0xdd;
 constexpr std::size_t alignment = 256;
 constexpr std::size_t most_kept = 32 << 20;  // Bytes given back, and not yet to the host.
 
-struct Block {
+struct Allocation {
   std::unique_ptr<char, decltype(&std::free)> memory;
   std::size_t bytes;
   int device;
@@ -28,13 +28,13 @@ struct Block {
 
 struct Memory {
   std::mutex mutex;
-  std::map<const char*, Block> in_use;  ///< By the first byte.
+  std::map<const char*, Allocation> in_use;  ///< By the first byte.
   std::map<int, std::size_t> bytes_in_use;
-  std::deque<Block> kept;
+  std::deque<Allocation> kept;
   std::size_t bytes_kept = 0;
 
   /// The block with the last first byte up to `at`, or null.
-  const Block* block_before(const char* at) const {
+  const Allocation* allocation_before(const char* at) const {
     auto next = in_use.upper_bound(at);
     return next == in_use.begin() ? nullptr : &std::prev(next)->second;
   }
@@ -66,7 +66,7 @@ void* allocate(std::size_t bytes, int device) {
   char* data = static_cast<char*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
   if (data == nullptr) return nullptr;
   std::memset(data, fresh, bytes);
-  m.in_use.emplace(data, Block{{data, &std::free}, bytes, device});
+  m.in_use.emplace(data, Allocation{{data, &std::free}, bytes, device});
   m.bytes_in_use[device] += bytes;
   return data;
 }
@@ -76,7 +76,7 @@ emulatedError_t release(void* released_memory) {
   const std::lock_guard lock(m.mutex);
   const auto found = m.in_use.find(static_cast<const char*>(released_memory));
   if (found == m.in_use.end()) return note(emulatedErrorInvalidValue);
-  Block block = std::move(found->second);
+  Allocation block = std::move(found->second);
   m.in_use.erase(found);
   m.bytes_in_use[block.device] -= block.bytes;
   std::memset(block.memory.get(), released, block.bytes);
@@ -94,7 +94,7 @@ emulatedError_t release(void* released_memory) {
 emulatedError_t check_released() {
   const std::lock_guard lock(memory().mutex);
   const auto& kept = memory().kept;
-  return std::any_of(kept.begin(), kept.end(), [](const Block& b) { return b.written(); })
+  return std::any_of(kept.begin(), kept.end(), [](const Allocation& b) { return b.written(); })
              ? note(emulatedErrorFreedMemory)
              : emulatedSuccess;
 }
@@ -102,14 +102,14 @@ emulatedError_t check_released() {
 bool is_device_memory(const void* data, std::size_t bytes) {
   const std::lock_guard lock(memory().mutex);
   const char* first = static_cast<const char*>(data);
-  const Block* block = memory().block_before(first);
+  const Allocation* block = memory().allocation_before(first);
   return block != nullptr && first + bytes <= block->memory.get() + block->bytes;
 }
 
 bool touches_device_memory(const void* data, std::size_t bytes) {
   const std::lock_guard lock(memory().mutex);
   const char* first = static_cast<const char*>(data);
-  const Block* block = bytes == 0 ? nullptr : memory().block_before(first + bytes - 1);
+  const Allocation* block = bytes == 0 ? nullptr : memory().allocation_before(first + bytes - 1);
   return block != nullptr && block->memory.get() + block->bytes > first;
 }
 
