@@ -15,7 +15,7 @@ namespace {
 
 using datasets::Element;
 
-constexpr std::size_t batch_bytes = std::size_t{4} << 20;
+constexpr std::size_t copied_at_a_time = std::size_t{4} << 20;
 
 class Convert final : public Command {
  public:
@@ -98,7 +98,7 @@ class Convert final : public Command {
 
   template <class Value, class Read, class Write>
   static std::uint64_t copy(Context& context, datasets::Reader& reader, Read read, Write write) {
-    const std::size_t batch_rows = rows_that_fit(batch_bytes, reader.dim() * sizeof(Value), 65536);
+    const std::size_t batch_rows = rows_that_fit(copied_at_a_time, reader.dim() * sizeof(Value), 65536);
     std::vector<Value> batch(batch_rows * reader.dim());
     std::uint64_t rows = 0;
     while (const std::size_t count = read(batch.data(), batch_rows)) {

@@ -15,8 +15,6 @@
 namespace ivf::cli {
 namespace {
 
-constexpr std::uint64_t default_k = 10;
-constexpr std::uint64_t most_k = 16'384;
 constexpr std::size_t values_at_once = 65'536;
 
 class MergeResults final : public Command {

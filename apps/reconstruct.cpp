@@ -30,9 +30,9 @@ class RowSink {
   virtual void finish() = 0;
 };
 
-class MatrixSink final : public RowSink {
+class RowMatrixSink final : public RowSink {
  public:
-  MatrixSink(const Destination& out, std::size_t dim, std::optional<std::uint64_t> rows) {
+  RowMatrixSink(const Destination& out, std::size_t dim, std::optional<std::uint64_t> rows) {
     datasets::WriteOptions options;
     options.dim = dim;
     options.element = destination_element(out, Element::f32);
@@ -138,7 +138,7 @@ Without -o: lines of an id and its values, separated by tabs (JSON with --json).
                                      std::uint64_t ids) const {
     if (out_.empty()) return std::make_unique<LineSink>(context.options.json);
     // The number of rows is known before only when none may be missing.
-    return std::make_unique<MatrixSink>(
+    return std::make_unique<RowMatrixSink>(
         out, dim, missing_ == MissingIds::refuse ? std::optional<std::uint64_t>(ids) : std::nullopt);
   }
 

@@ -12,6 +12,10 @@
 
 namespace ivf::cli {
 
+/// Neighbours of each query: unless -k says otherwise, and at most.
+inline constexpr std::uint64_t default_k = 10;
+inline constexpr std::uint64_t most_k = 16'384;
+
 /// What the rows of a result file look like, known before the first of them.
 struct ResultShape {
   Metric metric = Metric::l2;

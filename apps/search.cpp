@@ -21,8 +21,6 @@
 namespace ivf::cli {
 namespace {
 
-constexpr std::uint64_t default_k = 10;
-constexpr std::uint64_t most_k = 16'384;
 constexpr std::uint64_t default_nprobe = 16;
 constexpr std::uint64_t most_queries_at_once = 65'536;
 constexpr std::uint64_t first_radius_batch = 64;

@@ -10,22 +10,20 @@
 #include <fmt/format.h>
 
 #include "bench/files.h"
+#include "bench/json.h"
 #include "bench/machine.h"
 #include "ivf/index.hpp"
 
 namespace ivf::bench {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr const char* cpu_directory = "/sys/devices/system/cpu";
 
-Json text_or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 Json number_or_null(const std::string& text) {
   const auto number = number_in(text);
   return number ? Json(*number) : Json();
 }
-Json file_text(const std::string& path) { return text_or_null(trimmed(read_text(path))); }
+Json file_text(const std::string& path) { return or_null(trimmed(read_text(path))); }
 Json file_number(const std::string& path) { return number_or_null(trimmed(read_text(path))); }
 
 /// "2048K" -> bytes.
@@ -66,7 +64,7 @@ class CpuInfoFile {
       if (key == "core id") cores_.insert(fmt::format("{}/{}", socket, value));
     }
   }
-  Json text(const char* key) const { return text_or_null(value_of(text_, key)); }
+  Json text(const char* key) const { return or_null(value_of(text_, key)); }
   Json number(const char* key) const { return number_or_null(value_of(text_, key)); }
   std::string flags() const {
     const std::string x86 = value_of(text_, "flags");
@@ -129,7 +127,7 @@ Json cpu_info() {
       {"sockets", file.sockets()},
       {"smt_active", file_number(fmt::format("{}/smt/active", cpu_directory))},
       {"numa_nodes", file_text("/sys/devices/system/node/online")},
-      {"affinity", text_or_null(value_of(read_text("/proc/self/status"), "Cpus_allowed_list"))},
+      {"affinity", or_null(value_of(read_text("/proc/self/status"), "Cpus_allowed_list"))},
       {"virtual_machine", flags.empty() ? Json() : Json((" " + flags + " ").find(" hypervisor ") != std::string::npos)},
       {"caches", caches()},
       {"frequency", frequency()},

@@ -4,16 +4,12 @@
 
 #include <fmt/format.h>
 
+#include "bench/json.h"
 #include "bench/machine.h"
 #include "ivf/error.hpp"
 
 namespace ivf::bench {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
-Json or_null(std::uint64_t bytes) { return bytes == 0 ? Json() : Json(bytes); }
 
 /// Why there is no device of a kind although LibTorch is there.
 std::string reason(const std::string& kind, const TorchInfo& torch) {

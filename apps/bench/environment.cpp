@@ -17,14 +17,13 @@
 #include "bench/devices.h"
 #include "bench/faiss_module.h"
 #include "bench/files.h"
+#include "bench/json.h"
 #include "bench/machine.h"
 #include "ivf/datasets/datasets.hpp"
 #include "ivf/format/versions.hpp"
 
 namespace ivf::bench {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 template <class T>

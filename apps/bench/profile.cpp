@@ -5,15 +5,12 @@
 #include <thread>
 #include <vector>
 
+#include "bench/json.h"
 #include "bench/machine.h"
 #include "bench/peak.h"
 
 namespace ivf::bench {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-double rounded(double value) { return std::round(value * 1e6) / 1e6; }
 
 /// A part of a whole; null when there is no whole.
 Json share_of(double part, double whole) { return whole > 0 ? Json(rounded(part / whole)) : Json(); }

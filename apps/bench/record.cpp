@@ -13,20 +13,6 @@
 namespace ivf::bench {
 namespace {
 
-/// Nanoseconds of a time in milliseconds, millionths of a ratio: more digits would only pretend.
-double rounded(double value) { return std::round(value * 1e6) / 1e6; }
-
-Json rounded(const std::vector<double>& values) {
-  Json array = Json::array();
-  for (const double value : values) array.push_back(rounded(value));
-  return array;
-}
-
-Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
-Json or_null(std::uint64_t number) { return number == 0 ? Json() : Json(number); }
-Json or_null(std::optional<double> value) { return value ? Json(rounded(*value)) : Json(); }
-Json or_null(std::optional<std::uint64_t> value) { return value ? Json(*value) : Json(); }
-
 /// NAME (median), NAME_min, NAME_max, NAME_spread and NAME_runs.
 void put_times(Json& record, const std::string& name, const std::vector<double>& values) {
   const bool any = !values.empty();

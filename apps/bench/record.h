@@ -6,14 +6,11 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "bench/engine.h"
+#include "bench/json.h"
 #include "bench/measure.h"
 
 namespace ivf::bench {
-
-using Json = nlohmann::ordered_json;
 
 /// Rises when a key changes its meaning or goes away; new keys do not raise it.
 inline constexpr int record_version = 1;

@@ -46,7 +46,7 @@ std::vector<std::string> shard_names(const TemporaryDirectory& directory, std::s
   return names;
 }
 
-std::shared_ptr<const format::Snapshot> open(const std::string& path) { return format::Snapshot::open(path); }
+std::shared_ptr<const format::Snapshot> snapshot_of(const std::string& path) { return format::Snapshot::open(path); }
 
 }  // namespace
 
@@ -89,8 +89,8 @@ TEST_CASE("split: the shards together find what the whole finds, and merged agai
         const std::string again = directory.file("again.ivf");
         CHECK(merge_indexes(again, names, together).reassigned == 0);
         verify_index(again, true);
-        CHECK(open(again)->segments().size() == 1);
-        CHECK(open(again)->next_id() == whole->info().next_id);
+        CHECK(snapshot_of(again)->segments().size() == 1);
+        CHECK(snapshot_of(again)->next_id() == whole->info().next_id);
         CHECK(agree(*load_index(again), *whole, scene, by == SplitBy::list));
       }
     }
@@ -199,7 +199,7 @@ TEST_CASE("merge: ids stay unique, are shifted, or are kept") {
   const std::string a = write("a.ivf", {0, 1, 5}), b = write("b.ivf", {2, 4, 6}), c = write("c.ivf", {3, 6, 5}, {6});
   merge({a, b}, MergeIds::unique);
   CHECK(ids_of() == std::vector<idx_t>{0, 1, 2, 4, 5, 6});
-  CHECK(open(directory.file("out.ivf"))->next_id() == 6);
+  CHECK(snapshot_of(directory.file("out.ivf"))->next_id() == 6);
   merge({b, c}, MergeIds::unique);  // The row that they shared was removed.
   CHECK(error_of([&] {
           merge({a, b, c}, MergeIds::unique);
@@ -209,7 +209,7 @@ TEST_CASE("merge: ids stay unique, are shifted, or are kept") {
   CHECK(ids_of() == std::vector<idx_t>{0, 1, 3, 5, 5});
   CHECK(merge({a, b, c}, MergeIds::shift).id_offsets == std::vector<idx_t>{0, 6, 13});
   CHECK(ids_of() == std::vector<idx_t>{0, 1, 5, 8, 10, 12, 16, 18});
-  CHECK(open(directory.file("out.ivf"))->next_id() == 19);
+  CHECK(snapshot_of(directory.file("out.ivf"))->next_id() == 19);
   const std::string negative = write("n.ivf", {-7}), last = write("l.ivf", {std::numeric_limits<idx_t>::max()});
   CHECK(error_of([&] { merge({a, negative}, MergeIds::shift); }).find("misuse: " + negative) == 0);
   CHECK(error_of([&] { merge({a, last}, MergeIds::shift); }).find("misuse: " + last) == 0);

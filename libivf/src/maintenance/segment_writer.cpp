@@ -14,7 +14,7 @@
 namespace ivf::detail {
 namespace {
 
-constexpr std::size_t block_rows = 512;
+constexpr std::size_t rows_at_a_time = 512;
 constexpr std::size_t piece_values = 1 << 16;
 constexpr std::size_t rows_of_a_survey = 1 << 17;
 
@@ -36,7 +36,7 @@ class Surveyor {
     for (std::uint64_t first = 0; first < rows_.rows(); first += rows_of_a_survey) {
       if (progress) progress("measuring", first, rows_.rows());
       const std::size_t count = std::min<std::uint64_t>(rows_of_a_survey, rows_.rows() - first);
-      parallel_for(resources.threads, count, block_rows, [&](std::size_t begin, std::size_t end, unsigned) {
+      parallel_for(resources.threads, count, rows_at_a_time, [&](std::size_t begin, std::size_t end, unsigned) {
         if (!measure(first + begin, first + end)) lo_is_zero_.store(false, std::memory_order_relaxed);
       });
     }
@@ -48,7 +48,7 @@ class Surveyor {
   /// Returns whether every lo is zero.
   bool measure(std::uint64_t row, std::uint64_t end) {
     const std::size_t dim = rows_.dim();
-    const std::size_t most = std::clamp<std::size_t>(piece_values / dim, 1, block_rows);
+    const std::size_t most = std::clamp<std::size_t>(piece_values / dim, 1, rows_at_a_time);
     std::vector<float> values(most * dim), centroid(dim);
     std::vector<std::uint16_t> lo(most * dim);
     const auto& offsets = rows_.offsets();
