@@ -10,8 +10,9 @@ namespace ivf::bench {
 /// Throws Error(failed) when lines could not be appended to `path`; creates nothing. Called before long work.
 void check_appendable(const std::string& path);
 
-/// Appends `lines` (each ending in a newline) as a whole: other processes that append find none of them or all, and a
-/// failure (a full disk) takes back what was written. A last line that somebody left unfinished is ended first. Throws
+/// Appends `lines` (each ending in a newline) and makes them durable. Other processes that append find none of them or
+/// all, and a failure (a full disk) takes back what was written, and the file if it is new. A loss of power may leave a
+/// part of them: a last line that is unfinished is ended by the next append, so that no two become one. Throws
 /// Error(failed) naming the path.
 void append_lines(const std::string& path, std::string_view lines);
 
