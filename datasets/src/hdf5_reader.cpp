@@ -96,15 +96,17 @@ class Hdf5Reader final : public StoredReader {
 
 std::string root_attribute(const std::string& path, const std::string& name) {
   const Hdf5Guard guard;
-  HelperProcess helper(path, HelperProcess::Limits::for_file(path),
-                       [&path](HelperProcess& self, std::string_view attribute) {
-                         hdf5_after_fork();
-                         self.close_all_but(descriptor_in(path));
-                         confine_to_file(path, O_RDONLY | O_NONBLOCK);
-                         const Hdf5Guard inside;
-                         const Hdf5Id file = hdf5_open_file(path);
-                         return hdf5_root_attribute(file.get(), path, std::string(attribute));
-                       });
+  // The library follows some damaged attributes for ever; a sound one takes milliseconds.
+  HelperProcess::Limits limits = HelperProcess::Limits::for_file(path);
+  limits.processor_time = std::chrono::seconds(10);
+  HelperProcess helper(path, limits, [&path](HelperProcess& self, std::string_view attribute) {
+    hdf5_after_fork();
+    self.close_all_but(descriptor_in(path));
+    confine_to_file(path, O_RDONLY | O_NONBLOCK);
+    const Hdf5Guard inside;
+    const Hdf5Id file = hdf5_open_file(path);
+    return hdf5_root_attribute(file.get(), path, std::string(attribute));
+  });
   return helper.call(name);
 }
 

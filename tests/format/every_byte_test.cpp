@@ -35,6 +35,7 @@ struct SmallIndex {
   explicit SmallIndex(bool compress) {
     SampleOptions options;
     options.segment_rows = {40, 11};
+    options.removed = true;
     sample = make_sample(options);
     Writer::Options writer_options;
     writer_options.compress = compress;

@@ -1,4 +1,4 @@
-// Index files: opening, verifying, searching and appending to whatever the input describes.
+// Index files: opening, verifying and searching whatever the input describes, appending to it and writing it anew.
 //
 // The input is not a file but what a file is made of: which checksums to repair, header, a superblock for each slot,
 // and everything from offset 12288 on. The pages of zeros between them are put in by the harness, which also repairs
@@ -9,11 +9,14 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <vector>
 
 #include "checksum.h"
 #include "fuzz.h"
 #include "ivf/format/container.hpp"
 #include "ivf/index.hpp"
+#include "ivf/interchange.hpp"
+#include "ivf/maintenance.hpp"
 #include "layout.h"
 
 using namespace ivf;
@@ -110,6 +113,7 @@ void touch(const Snapshot& snapshot) {
     add_planes(segment.planes);
     add(segment.radii);
     add(segment.residuals);
+    add(segment.removed);
     require(segment.offsets.size() == snapshot.parameters().nlist + 1, "a segment has all its list offsets");
     require(segment.offsets.back() == segment.rows && segment.ids.size() == segment.rows, "a segment has all its rows");
     rows += segment.rows;
@@ -167,6 +171,33 @@ void append(const std::string& path, const Snapshot& before) {
   touch(*after);
 }
 
+/// The rows of a file that opens can be read, removed and written anew.
+void rewrite(const std::string& path) {
+  std::uint64_t rows = 0;
+  std::vector<IdRange> some;
+  {
+    const StoredIndex stored(path, one_thread());
+    if (stored.dim() > 512 || stored.nlist() > 512) return;
+    const auto count = [&](std::span<const idx_t> ids, MatrixView values) {
+      require(ids.size() == values.rows, "a row has an id");
+      rows += ids.size();
+      if (some.empty() && !ids.empty()) some.push_back({ids.front(), ids.front()});
+    };
+    stored.visit_rows(count);
+    require(rows == stored.rows(), "all rows come");
+  }
+  std::uint64_t removed = 0;
+  {
+    FileAppender appender(path, one_thread());
+    if (!some.empty()) removed = appender.remove(IdSet(some));
+    appender.commit();
+  }
+  CompactOptions options;
+  options.threads = 1;
+  const RewriteReport report = compact_index(path, path, options);
+  require(report.rows == rows - removed, "what was not removed is left");
+}
+
 }  // namespace
 
 extern "C" int fuzz_one(const std::uint8_t* data, std::size_t size) {
@@ -181,6 +212,8 @@ extern "C" int fuzz_one(const std::uint8_t* data, std::size_t size) {
   if (!opens) return 0;
   touch(*snapshot);
   accepted([&] { search(file.path(), snapshot->parameters().dim); });
-  accepted([&] { append(file.path(), *snapshot); });
+  const bool appends = accepted([&] { append(file.path(), *snapshot); });
+  const bool rewrites = accepted([&] { rewrite(file.path()); });
+  require(!engine || (appends && rewrites), "what the engine calls sound can be added to and written anew");
   return 0;
 }

@@ -69,8 +69,9 @@ bool accepted(const std::function<void()>& action) {
   } catch (const Error& error) {
     const std::string_view message = error.what();
     require(!message.empty() && message.find('\n') == std::string_view::npos, "an error is one line");
-    require(error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::misuse,
-            "an input is corrupt or misused; the operation itself does not fail");
+    const bool blames_input = error.kind() == ErrorKind::corrupt || error.kind() == ErrorKind::misuse;
+    if (!blames_input) std::fprintf(stderr, "fuzz: it says: %s\n", error.what());
+    require(blames_input, "an input is corrupt or misused; the operation itself does not fail");
     return false;
   }
 }

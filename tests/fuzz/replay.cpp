@@ -15,6 +15,10 @@ namespace {
 std::vector<std::filesystem::path> inputs(int argc, char** argv) {
   std::vector<std::filesystem::path> paths;
   for (int i = 1; i < argc; ++i) {
+    if (!std::filesystem::exists(argv[i])) {
+      std::fprintf(stderr, "%s does not exist\n", argv[i]);
+      return {};
+    }
     if (std::filesystem::is_directory(argv[i])) {
       for (const auto& entry : std::filesystem::directory_iterator(argv[i])) paths.push_back(entry.path());
     } else {

@@ -201,6 +201,10 @@ std::string Life::kill() {
   ::kill(child, SIGKILL);
   int status = 0;
   waitpid(child, &status, 0);
+  // It was killed, or had done its work: a process that cannot work would leave the old state for ever.
+  if (!WIFSIGNALED(status) && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
+    return fmt::format("the process that was to be killed ended with status {:#x}", status);
+  }
   Model changed = model_;
   change.apply(changed, dim_);
   if (difference_to(changed).empty()) {

@@ -32,6 +32,8 @@ TEST_CASE("life: whatever is done to an index, it answers like a plain list of r
   WARN(fmt::format("{} operations; {} kills left the old state, {} the new one; {} rows at most", steps, before, after,
                    largest));
   CHECK(steps > 0);
+  // Of so many kills some come early and some late.
+  if (before + after > 100) CHECK(std::min(before, after) > 0);
 }
 
 TEST_CASE("life: a process that dies", "[.][die]") { die_changing(); }

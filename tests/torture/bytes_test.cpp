@@ -61,9 +61,12 @@ void write_index(const std::string& kind, const std::string& path) {
   index.train(view, {});
   index.add(view.slice(0, compress ? 400 : 60));
   index.save(path, options);
-  if (kind != "two segments") return;
+  if (kind != "two segments" && kind != "removed") return;
   FileAppender appender(path);
   appender.append(view.slice(60, 20));
+  appender.commit();
+  if (kind != "removed") return;
+  appender.remove(IdSet(std::vector<IdRange>{{5, 20}, {70, 70}}));
   appender.commit();
 }
 
@@ -127,7 +130,7 @@ struct Sound {
 }  // namespace
 
 TEST_CASE("a flipped byte of an index is refused or harmless to its users, in bounded memory") {
-  const std::string name = GENERATE("flat", "one segment", "two segments", "compressed");
+  const std::string name = GENERATE("flat", "one segment", "two segments", "compressed", "removed");
   const Sound index(name);
   std::fstream file(index.path, std::ios::binary | std::ios::in | std::ios::out);
   std::size_t refused = 0, unnoticed = 0, flips = 0;
@@ -151,7 +154,7 @@ TEST_CASE("a flipped byte of an index is refused or harmless to its users, in bo
 }
 
 TEST_CASE("an index that is cut anywhere is refused, in bounded memory") {
-  const std::string name = GENERATE("flat", "one segment", "two segments", "compressed");
+  const std::string name = GENERATE("flat", "one segment", "two segments", "compressed", "removed");
   const Sound index(name);
   std::size_t cuts = 0;
   for (std::size_t length = index.bytes.size() - 1; length < index.bytes.size(); length -= stride()) {
