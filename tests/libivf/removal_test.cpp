@@ -16,7 +16,7 @@ using namespace ivf::support;
 TEST_CASE("removal and filters: searches equal the oracle over the rows that are left") {
   const auto cases = case_kinds(20261123);
   const std::clock_t start = std::clock();
-  const double budget = seconds_for_cases(8);
+  const double budget = seconds_for_cases(5);
   std::size_t done = 0;
   while (static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC < budget) {
     RemovalCase one(cases[done % cases.size()], done);
