@@ -6,10 +6,13 @@
 Faults: each call by which a file is changed fails in turn (ENOSPC, EIO, once and for ever), writes are short and
 interrupted. Power: the writes of a run are recorded; the disk after a crash holds, for every prefix of them, what was
 made durable, and of the rest all, nothing, all but one, or one alone; the latest of them torn, within a sector or with
-some of its sectors missing; and all of them in reverse order. --every N tries only every Nth fault and crash.
+some of its sectors missing; and all of them in reverse order. After the end it holds the new state, though nothing but
+what was made durable has reached it. Benchmark records are appended in place: what was there before stays, and of the new
+lines a crash may leave a part. --every N tries only every Nth fault and crash.
 """
 import argparse
 import errno
+import json
 import pathlib
 import shutil
 import subprocess
@@ -18,116 +21,201 @@ import tempfile
 
 TIMEOUT_S = 120
 SECTOR = 512
+SHORT_WRITE = 100
 FAULTS = [
     ("open", errno.ENOSPC, False), ("write", errno.ENOSPC, True), ("write", errno.EIO, False), ("fsync", errno.EIO, False),
     ("fsync", errno.ENOSPC, True), ("rename", errno.EIO, False), ("ftruncate", errno.EIO, False), ("chmod", errno.EPERM, False),
-    ("close", errno.EIO, False),
+    ("close", errno.EIO, False), ("allocate", errno.ENOSPC, False),
 ]
 
 
 class Command:
-    """A command, the files that it makes or replaces, and whether those are there before."""
+    """A command, and the files that it makes or replaces.
 
-    def __init__(self, words, *outputs, existing=True, index=False):
-        self.words, self.outputs, self.existing, self.index = words.split(), outputs, existing, index
+    index: the output is an index that is changed in place; what a reader sees counts, not its bytes. between: numbers of
+    rows that commits on the way leave. records: so many lines are appended to the output, in place. warns: what the command
+    may say with exit code 0 when it did the first part of its work and not the second. scratch: it reads indexes so large that
+    its working space is a file.
+    """
+
+    def __init__(self, words, *outputs, index=False, between=(), records=0, warns=None, scratch=False):
+        self.words, self.outputs, self.index, self.between = words.split(), outputs, index, between
+        self.records, self.warns, self.scratch = records, warns, scratch
+        self.arguments = self.words + ["--threads", "1"] + ([] if warns else ["-q"])
 
 
+BENCH = "--dataset base.fvecs --queries base.fvecs --nlist 4 --nprobe 2 --topk 3 --warmup 0 --repeat 1"
 COMMANDS = [
-    Command("train base.fvecs -o new.ivf --nlist 4", "new.ivf", existing=False),
+    Command("train base.fvecs -o new.ivf --nlist 4", "new.ivf"),
     Command("train base.fvecs -o old.ivf --nlist 4 --force", "old.ivf"),
-    Command("train base.fvecs -o new.ivf --nlist 4 --compress", "new.ivf", existing=False),
+    Command("train base.fvecs -o new.ivf --nlist 4 --compress", "new.ivf"),
     Command("add a.ivf base.fvecs", "a.ivf", index=True),
     Command("add c.ivf base.fvecs", "c.ivf", index=True),
-    Command("convert base.fvecs new.npy", "new.npy", existing=False),
+    Command("add a.ivf base.fvecs --ids replaced.txt --replace", "a.ivf", index=True),
+    Command("add a.ivf base.fvecs --commit-every 100", "a.ivf", index=True, between=(400, 500)),
+    Command("add holes.ivf base.fvecs --auto-compact 0.1", "holes.ivf", index=True, between=(500,),
+            warns="the rows were added, but the index was not compacted"),
+    Command("remove a.ivf --ids 0-99", "a.ivf", index=True),
+    Command("remove c.ivf --ids 0-99", "c.ivf", index=True),
+    Command("convert base.fvecs new.npy", "new.npy"),
     Command("convert base.fvecs old.fbin --force", "old.fbin"),
     Command("convert base.fvecs old.fvecs --force", "old.fvecs"),
-    Command("convert base.fvecs new.h5", "new.h5", existing=False),
+    Command("convert base.fvecs new.h5", "new.h5"),
     Command("convert base.fvecs old.h5:more --force", "old.h5"),
-    Command("search a.ivf base.fvecs -o new.tsv", "new.tsv", existing=False),
+    Command("search a.ivf base.fvecs -o new.tsv", "new.tsv"),
     Command("search a.ivf base.fvecs -o old.jsonl --force", "old.jsonl"),
-    Command("search a.ivf base.fvecs -o new.ivecs --out-distances new.fvecs", "new.ivecs", "new.fvecs", existing=False),
-    Command("search a.ivf base.fvecs -o new.h5", "new.h5", existing=False),
-    Command("search a.ivf base.fvecs -o gt:new.gt", "new.gt", existing=False),
+    Command("search a.ivf base.fvecs -o new.ivecs --out-distances new.fvecs", "new.ivecs", "new.fvecs"),
+    Command("search a.ivf base.fvecs -o new.h5", "new.h5"),
+    Command("search a.ivf base.fvecs -o gt:new.gt", "new.gt"),
+    Command("search a.ivf base.fvecs -o gt:-"),
+    Command("search a.ivf base.fvecs --radius 3 -o new.jsonl", "new.jsonl"),
+    Command("search a.ivf base.fvecs --radius 3 -o new.h5", "new.h5"),
+    Command("merge-results one.tsv two.tsv -o new.tsv", "new.tsv"),
+    Command("merge-results one.tsv two.tsv -o old.h5 --force", "old.h5"),
     Command("truth --base base.fvecs --queries base.fvecs -o old.npy --force", "old.npy"),
+    Command("truth --base base.fvecs --queries base.fvecs -o new.h5 --with-vectors", "new.h5"),
+    Command("truth --base base.fvecs --queries base.fvecs -o new.ivecs --out-distances new.fvecs", "new.ivecs", "new.fvecs"),
     Command("compact a.ivf --sort", "a.ivf"),
-    Command("compact c.ivf -o new.ivf --no-compress", "new.ivf", existing=False),
-    Command("merge new.ivf a.ivf c.ivf --ids shift", "new.ivf", existing=False),
+    Command("compact large.ivf --sort --max-memory 1M", "large.ivf", scratch=True),
+    Command("compact c.ivf -o new.ivf --no-compress", "new.ivf"),
+    Command("merge new.ivf a.ivf c.ivf --ids shift", "new.ivf"),
+    Command("merge new.ivf large.ivf few.ivf --ids unique --max-memory 1M", "new.ivf", scratch=True),
     Command("merge a.ivf c.ivf a.ivf --ids keep --retrain --force", "a.ivf"),
-    Command("split a.ivf --shards 2 --out new", "new-0.ivf", "new-1.ivf", existing=False),
-    Command("export a.ivf --faiss new.faiss", "new.faiss", existing=False),
+    Command("split a.ivf --shards 2 --out new", "new-0.ivf", "new-1.ivf"),
+    Command("export a.ivf --faiss new.faiss", "new.faiss"),
     Command("export a.ivf --faiss old.fbin --force", "old.fbin"),
-    Command("export a.ivf --npy new", "new-centroids.npy", "new-offsets.npy", "new-ids.npy", "new-vectors.npy", existing=False),
-    Command("export a.ivf --hdf5 new.h5", "new.h5", existing=False),
-    Command("import --faiss a.faiss new.ivf", "new.ivf", existing=False),
+    Command("export a.ivf --npy new", "new-centroids.npy", "new-offsets.npy", "new-ids.npy", "new-vectors.npy"),
+    Command("export a.ivf --hdf5 new.h5", "new.h5"),
+    Command("import --faiss a.faiss new.ivf", "new.ivf"),
     Command("import --faiss a.faiss old.ivf --force", "old.ivf"),
-    Command("reconstruct a.ivf --ids 0-99 -o new.fvecs", "new.fvecs", existing=False),
+    Command("reconstruct a.ivf --ids 0-99 -o new.fvecs", "new.fvecs"),
+    Command(f"bench {BENCH} --out new.records", "new.records", records=1),
+    Command(f"bench {BENCH} --out old.records", "old.records", records=1),
+    Command(f"sweep-nprobe {BENCH} --nprobe-list 1,2 --out old.records".replace("--nprobe 2 ", ""), "old.records", records=2),
 ]
+
+
+class Reference:
+    """A run without faults: the outputs before and after, what a reader saw of an index, all files before, the calls."""
+
+    def __init__(self, before, after, start):
+        self.before, self.after, self.start = before, after, start
+        self.steps, self.stdout, self.old, self.new = [], b"", None, None
 
 
 class Torture:
     def __init__(self, ivf, library, every):
         self.ivf, self.library, self.every = str(ivf.resolve()), str(library.resolve()), every
-        self.faults = self.harmless = self.crashes = 0
+        self.faults = self.harmless = self.crashes = self.turn = 0
         self.failures = []
 
-    def run(self, directory, words, env=None):
-        return subprocess.run([self.ivf, *words, "-q", "--threads", "1"], cwd=directory, capture_output=True, timeout=TIMEOUT_S,
-                              stdin=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **(env or {})}, check=False)
+    def run(self, directory, arguments, env=None):
+        # The temporary files of outputs that go to a pipe are to be seen, too.
+        return subprocess.run([self.ivf, *arguments], cwd=directory, capture_output=True, timeout=TIMEOUT_S, check=False,
+                              stdin=subprocess.DEVNULL,
+                              env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TMPDIR": str(directory), **(env or {})})
 
     def preload(self, directory, **settings):
         return {"LD_PRELOAD": self.library, "IVF_FAULT_DIR": str(directory), **settings}
 
+    def must(self, directory, words):
+        done = self.run(directory, [*words.split(), "-q"])
+        if done.returncode != 0:
+            sys.exit(f"faults: ivf {words}: {done.stderr.decode()}")
+
+    def prepare_large(self, directory):
+        """As few bytes as need half of the least --max-memory for a key of 16 bytes a row."""
+        self.must(directory, "train gaussian:n=100,d=1 -o large.ivf --nlist 2")
+        shutil.copy(directory / "large.ivf", directory / "few.ivf")
+        self.must(directory, "add large.ivf gaussian:n=40000,d=1")
+        # Ids on both sides of the others', so that only sorting all of them tells whether any is there twice.
+        (directory / "ids.txt").write_text("\n".join(["-2", *(str(40000 + i) for i in range(99))]), encoding="ascii")
+        self.must(directory, "add few.ivf gaussian:n=100,d=1 --ids ids.txt")
+
     def prepare(self, directory):
         def must(words):
-            done = self.run(directory, words.split())
-            if done.returncode != 0:
-                sys.exit(f"faults: ivf {words}: {done.stderr.decode()}")
+            self.must(directory, words)
 
         must("convert gaussian:n=300,d=6 base.fvecs")
         for name, options in (("a.ivf", ""), ("c.ivf", " --compress"), ("old.ivf", "")):
             must(f"train base.fvecs -o {name} --nlist 8{options}")
         must("add a.ivf base.fvecs")
         must("add c.ivf base.fvecs")
+        shutil.copy(directory / "a.ivf", directory / "holes.ivf")
+        must("remove holes.ivf --ids 0-99")
         must("export a.ivf --faiss a.faiss")
+        must("search a.ivf base.fvecs -o one.tsv")
+        must("search holes.ivf base.fvecs -o two.tsv")
         for name in ("old.fbin", "old.fvecs", "old.npy", "old.h5"):
             must(f"convert gaussian:n=20,d=3,seed=7 {name}")
         (directory / "old.jsonl").write_bytes(b"{}\n")
+        (directory / "old.records").write_bytes(b'{"label":"old"}\n')
+        # Half of them are there already.
+        (directory / "replaced.txt").write_text("\n".join(str(150 + i) for i in range(300)), encoding="ascii")
 
     def fail(self, command, what, why):
         self.failures.append(f"ivf {' '.join(command.words)}: {what}: {why}")
         print("faults: " + self.failures[-1], flush=True)
 
-    def state(self, command, directory, before, after):
+    def contents(self, command, directory):
+        return [(directory / name).read_bytes() if (directory / name).exists() else None for name in command.outputs]
+
+    def seen(self, command, directory):
+        """What a reader finds in the index: rows, removed rows and generation. Text when it is not sound."""
+        done = self.run(directory, ["verify", command.outputs[0], "--json"])
+        if done.returncode != 0:
+            return done.stderr.decode().strip()
+        found = json.loads(done.stdout)
+        return found["nb"], found["removed"], found["generation"]
+
+    def state(self, command, directory, reference):
         """Whether the outputs are the old ones or the new ones, all of them; a word for anything else."""
-        found = [(directory / name).read_bytes() if (directory / name).exists() else None for name in command.outputs]
-        if found == after:
+        found = self.contents(command, directory)
+        if found == reference.after:
             return "new"
-        if found == before:
+        if found == reference.before:
             return "old"
+        if command.records:
+            return records_state(command, found[0], reference.before[0])
         if not command.index:
             return "mixed"
         # An index may have leftovers of a writer past its end: what counts is what a reader sees.
-        done = self.run(directory, ["verify", command.outputs[0]])
-        if done.returncode != 0:
-            return "broken: " + done.stderr.decode().strip()
-        rows = done.stdout.decode()
-        return "old" if "(300 rows" in rows else "new" if "(600 rows" in rows else "mixed: " + rows
+        seen = self.seen(command, directory)
+        if isinstance(seen, str):
+            return "broken: " + seen
+        if seen == reference.new:
+            return "new"
+        if seen == reference.old:
+            return "old"
+        return "between" if seen[0] in command.between and seen[2] > reference.old[2] else f"mixed: {seen}"
 
     def reference(self, command, base):
-        """The outputs before, those after, and the calls of a run without faults."""
         with tempfile.TemporaryDirectory(prefix="ivf-faults-") as name:
             directory = pathlib.Path(name).resolve() / "work"
             shutil.copytree(base, directory)
             log = directory.parent / "log"
-            before = [(directory / out).read_bytes() if (directory / out).exists() else None for out in command.outputs]
+            before = self.contents(command, directory)
             start = {path.name: path.read_bytes() for path in directory.iterdir()}
-            done = self.run(directory, command.words, self.preload(directory, IVF_FAULT_LOG=str(log)))
+            old = self.seen(command, directory) if command.index else None
+            done = self.run(directory, command.arguments, self.preload(directory, IVF_FAULT_LOG=str(log)))
             if done.returncode != 0:
                 sys.exit(f"faults: ivf {' '.join(command.words)}: {done.stderr.decode()}")
-            after = [(directory / out).read_bytes() for out in command.outputs]
-            return before, after, start, read_log(log, directory)
+            reference = Reference(before, self.contents(command, directory), start)
+            if None in reference.after or (command.outputs and reference.after == before):
+                sys.exit(f"faults: ivf {' '.join(command.words)}: writes nothing to {', '.join(command.outputs)}")
+            reference.old, reference.stdout = old, done.stdout
+            if command.index:
+                reference.new = self.seen(command, directory)
+                if reference.new == old or isinstance(reference.new, str):
+                    sys.exit(f"faults: ivf {' '.join(command.words)}: {old} became {reference.new}")
+            reference.steps = read_log(log, directory) if log.exists() else []
+            if command.scratch and not {"scratch", "allocate"} <= {step.call for step in reference.steps}:
+                sys.exit(f"faults: ivf {' '.join(command.words)}: its working space was not in a file")
+            if not any(step.call == "write" for step in reference.steps):
+                sys.exit(f"faults: ivf {' '.join(command.words)}: no write was recorded")
+            return reference
 
-    def fault(self, command, base, before, after, call, number, error, ever, short=False):
+    def fault(self, command, base, reference, call, number, error, ever, short=False):
         """One run. False when the call was never made."""
         with tempfile.TemporaryDirectory(prefix="ivf-faults-") as name:
             directory = pathlib.Path(name).resolve() / "work"
@@ -136,10 +224,10 @@ class Torture:
             log = directory.parent / "log"
             settings = {"IVF_FAULT_LOG": str(log)}
             if short:
-                settings["IVF_FAULT_SHORT"] = "100"
+                settings["IVF_FAULT_SHORT"] = str(SHORT_WRITE)
             else:
                 settings["IVF_FAULT"] = f"{call}:{number}:{error}" + (":ever" if ever else "")
-            done = self.run(directory, command.words, self.preload(directory, **settings))
+            done = self.run(directory, command.arguments, self.preload(directory, **settings))
             steps = read_log(log, directory) if log.exists() else []
             failed = [at for at, step in enumerate(steps) if step.failed]
             if not failed and not short:
@@ -147,18 +235,28 @@ class Torture:
             self.faults += 1
             what = "short writes" if short else f"{call} number {number} failing with {errno.errorcode[error]}{' for ever' if ever else ''}"
             stderr = done.stderr.decode(errors="replace")
-            state = self.state(command, directory, before, after)
+            state = self.state(command, directory, reference)
+            said = command.warns is not None and command.warns in stderr
             allowed = {"new"} if done.returncode == 0 else {"old", "new"}
+            if command.between and (done.returncode != 0 or said):
+                allowed.add("between")
             if state not in allowed:
                 self.fail(command, what, f"exit code {done.returncode}, and the outputs are {state}")
-            if done.returncode not in (0, 1) or (short and done.returncode != 0):
+            if done.returncode == 0 and not command.records and done.stdout != reference.stdout:
+                self.fail(command, what, "exit code 0, and other bytes on standard output")
+            if short:
+                self.check_short(command, reference, done, steps)
+            elif done.returncode not in (0, 1):
                 self.fail(command, what, f"exit code {done.returncode}: {stderr}")
             if done.returncode == 1 and (not stderr.startswith("ivf: error: ") or stderr.count("\n") != 1):
                 self.fail(command, what, f"expected one line of error, found {stderr!r}")
-            if done.returncode == 0 and not short:
+            if done.returncode == 0 and not short and not said:
                 self.harmless += 1
-                # All that may fail unnoticed is what comes after everything is durable, and cleaning up.
-                if call not in ("close", "ftruncate"):
+                # All that may fail unnoticed is what comes after everything is durable, and cleaning up; and a file that
+                # was then opened in another way (the HDF5 library does).
+                opened = call == "open" and any(step.call in ("open", "create") and step.path == steps[failed[0]].path
+                                                for step in steps[failed[0] + 1:])
+                if call not in ("close", "ftruncate") and not opened:
                     self.fail(command, what, "went unnoticed")
             left = {path.name for path in directory.iterdir()} - names - set(command.outputs)
             if left:
@@ -167,6 +265,15 @@ class Torture:
                     step.call == "fsync" and step.path == steps[failed[0]].path for step in steps[failed[0] + 1:]):
                 self.fail(command, what, "a failed fsync was tried again")
             return True
+
+    def check_short(self, command, reference, done, steps):
+        if done.returncode != 0:
+            self.fail(command, "short writes", f"exit code {done.returncode}: {done.stderr.decode(errors='replace')}")
+        # Nothing is shown where every write was short enough by itself.
+        if any(len(step.data) > SHORT_WRITE for step in reference.steps) and not any(step.outcome == "short" for step in steps):
+            self.fail(command, "short writes", "no write was cut short")
+        if not any(step.outcome == "interrupted" for step in steps):
+            self.fail(command, "short writes", "no write was interrupted")
 
     def crash_states(self, steps):
         """Every moment at which the power may go, and for each the steps that may have reached the disk by then."""
@@ -189,55 +296,101 @@ class Torture:
                 yield end, [steps[i] for i in sorted(durable + names)] + [
                     steps[i] for i in reversed(since) if steps[i].call == "write"]
 
-    def power(self, command, base, before, after, start, steps):
+    def power(self, command, reference):
+        # What has no name is not found again.
+        steps = [step for step in reference.steps if not step.path.endswith(" (deleted)") and step.outcome != "interrupted"]
         seen = set()
         for at, (end, kept) in enumerate(self.crash_states(steps)):
             if at % self.every and 0 < end < len(steps):
                 continue
-            files = replay(start, kept)
+            files = replay(reference.start, kept)
             if files is None:
                 continue  # A rename of what was never made: no order of the disk gives that.
             picture = tuple(files.get(name) for name in command.outputs)
             self.crashes += 1
             # Two renames are two moments: a crash may come between them, and each file is then the old or the new one.
-            if picture in seen or all(found in (old, new) for found, old, new in zip(picture, before, after)):
+            if picture in seen or all(found in (old, new) for found, old, new in zip(picture, reference.before, reference.after)):
                 continue
             seen.add(picture)
-            state = "mixed"
-            if command.index:
-                with tempfile.TemporaryDirectory(prefix="ivf-faults-") as name:
-                    directory = pathlib.Path(name)
-                    for output in command.outputs:
-                        (directory / output).write_bytes(files[output])
-                    state = self.state(command, directory, before, after)
-            if state not in ("old", "new"):
+            state = self.state_of(command, files, reference)
+            if state not in ("old", "new", "between"):
                 self.fail(command, f"power loss after {end} of {len(steps)} calls with {len(kept)} on disk", state)
-        final = replay(start, [step for step in steps])
-        if [final.get(name) for name in command.outputs] != after:
+        if self.state_of(command, replay(reference.start, steps), reference, exactly=True) != "new":
             self.fail(command, "replay of all calls", "is not what the run wrote: the recording misses something")
+        durable, _ = split_durable(steps)
+        kept = replay(reference.start, [steps[i] for i in durable])
+        state = "of no order of calls" if kept is None else self.state_of(command, kept, reference)
+        if state != "new":
+            self.fail(command, "power loss after exit code 0", f"what was reported as done is not durable: the state is {state}")
+
+    def state_of(self, command, files, reference, exactly=False):
+        """The state that the files of a crash show; `exactly`: byte by byte."""
+        found = [files.get(name) for name in command.outputs]
+        if found == reference.after:
+            return "new"
+        if exactly or None in found:
+            return "old" if found == reference.before else "mixed"
+        if command.records:
+            # Appended in place: a crash may leave any part of the lines, but not touch what was there before.
+            return "between" if found[0].startswith(reference.before[0] or b"") else "mixed"
+        if not command.index:
+            return "old" if found == reference.before else "mixed"
+        with tempfile.TemporaryDirectory(prefix="ivf-faults-") as name:
+            directory = pathlib.Path(name)
+            for output, data in zip(command.outputs, found):
+                (directory / output).write_bytes(data)
+            return self.state(command, directory, reference)
+
+    def fault_all(self, command, base, reference):
+        """Every call fails in turn; with --every N every Nth of all those of all commands."""
+        for call, error, ever in FAULTS:
+            made = sum(step.call == call or (call == "open" and step.call in ("create", "scratch"))
+                       for step in reference.steps if step.outcome != "interrupted")
+            for number in range(made):
+                self.turn += 1
+                if self.turn % self.every:
+                    continue
+                if not self.fault(command, base, reference, call, number, error, ever):
+                    # A process and its helper count by themselves, from where the helper began.
+                    if number == 0:
+                        self.fail(command, call, "was made in one run, and not in the next")
+                    break
 
     def torture(self, only):
         with tempfile.TemporaryDirectory(prefix="ivf-faults-") as name:
-            base = pathlib.Path(name) / "base"
-            base.mkdir()
-            self.prepare(base)
+            bases = {scratch: pathlib.Path(name) / f"base-{scratch}" for scratch in (False, True)}
+            for base in bases.values():
+                base.mkdir()
+            self.prepare(bases[False])
+            self.prepare_large(bases[True])
             commands = [command for command in COMMANDS if only in " ".join(command.words)]
-            for command in commands:
-                before, after, start, steps = self.reference(command, base)
-                self.power(command, base, before, after, start, steps)
-                self.fault(command, base, before, after, "write", 0, 0, False, short=True)
-                for call, error, ever in FAULTS:
-                    number = 0
-                    while self.fault(command, base, before, after, call, number, error, ever):
-                        number += self.every
+            for at, command in enumerate(commands):
+                base = bases[command.scratch]
+                reference = self.reference(command, base)
+                self.power(command, reference)
+                if at % min(self.every, 4) == 0:
+                    self.fault(command, base, reference, "write", 0, 0, False, short=True)
+                self.fault_all(command, base, reference)
         print(f"faults: {len(commands)} commands, {self.faults} faults injected ({self.harmless} harmless), "
               f"{self.crashes} crashes replayed, {len(self.failures)} failures")
         return 1 if self.failures or self.faults == 0 or self.crashes == 0 else 0
 
 
+def records_state(command, found, before):
+    """Of a file of records: whether it is the old one with so many whole lines more."""
+    before = before or b""
+    if found is None or not found.startswith(before):
+        return "mixed"
+    lines = found[len(before):].split(b"\n")
+    if lines.pop() != b"" or len(lines) != command.records:
+        return "mixed"
+    return "new" if all("search_ms" in json.loads(line) for line in lines) else "mixed"
+
+
 class Step:
-    def __init__(self, call, failed, path, other, offset, data):
-        self.call, self.failed, self.path, self.other, self.offset, self.data = call, failed, path, other, offset, data
+    def __init__(self, call, outcome, path, other, offset, data):
+        self.call, self.outcome, self.path, self.other, self.offset, self.data = call, outcome, path, other, offset, data
+        self.failed = outcome == "failed"
 
 
 def read_log(path, directory):
@@ -246,9 +399,9 @@ def read_log(path, directory):
     prefix = str(directory) + "/"
     with open(path, "rb") as log:
         while line := log.readline():
-            call, state, name, other, offset, size = line.decode().rstrip("\n").split("\t")
+            call, outcome, name, other, offset, size = line.decode().rstrip("\n").split("\t")
             data = log.read(int(size))
-            steps.append(Step(call, state == "failed", name.removeprefix(prefix), other.removeprefix(prefix), int(offset), data))
+            steps.append(Step(call, outcome, name.removeprefix(prefix), other.removeprefix(prefix), int(offset), data))
             if name == str(directory):
                 steps[-1].path = "."
     return steps
@@ -257,7 +410,7 @@ def read_log(path, directory):
 def torn(step):
     """What a write may leave behind that did not come to its end: lists of smaller writes."""
     def piece(begin, end):
-        return Step("write", False, step.path, "", step.offset + begin, step.data[begin:end])
+        return Step("write", "done", step.path, "", step.offset + begin, step.data[begin:end])
 
     size = len(step.data)
     sectors = [0, *range(SECTOR - step.offset % SECTOR, size, SECTOR), size]
@@ -281,16 +434,16 @@ def split_durable(steps):
             called[step.other] = called.pop(step.path, step.path)
             first.append(step.path)
         else:
-            if step.call == "open":
+            if step.call == "create":
                 called.pop(step.path, None)
             first.append(called.get(step.path, step.path))
     durable, since = [], []
     for i, step in enumerate(steps):
         if step.call in ("write", "ftruncate"):
             safe = any(steps[j].call == "fsync" and first[j] == first[i] for j in range(i + 1, len(steps)))
-        elif step.call in ("open", "rename", "unlink"):
+        elif step.call in ("create", "rename", "unlink"):
             # A file that is synced has its name, too, on the file systems that there are.
-            safe = any(steps[j].call == "fsync" and (steps[j].path == "." or (step.call == "open" and first[j] == first[i]))
+            safe = any(steps[j].call == "fsync" and (steps[j].path == "." or (step.call == "create" and first[j] == first[i]))
                        for j in range(i + 1, len(steps)))
         else:
             continue
@@ -302,7 +455,7 @@ def replay(start, steps):
     """The files of the directory, by name. None when the steps cannot have happened alone."""
     files = {name: bytearray(data) for name, data in start.items()}
     for step in steps:
-        if step.call == "open":
+        if step.call == "create":
             files.setdefault(step.path, bytearray())
         elif step.call == "rename":
             if step.path not in files:

@@ -3,11 +3,13 @@
 //   IVF_FAULT_DIR=DIR            only files in DIR are touched
 //   IVF_FAULT=CALL:N:ERRNO[:ever]  the Nth CALL (from 0) fails; with `ever` all later ones too
 //   IVF_FAULT_SHORT=BYTES        a write transfers no more than so many bytes, and every other one is interrupted
-//   IVF_FAULT_LOG=FILE           a line for each call: what was called, on which file, whether it failed on purpose;
-//   after
-//                                a write the bytes follow. faults.py reads it.
+//   IVF_FAULT_LOG=FILE           a line for each call: what was called, whether it was done or failed, was cut short or
+//                                interrupted on purpose, on which file; after a write the bytes follow. faults.py and
+//                                security.py read it.
 //
-// CALL is open (of a new file), write (also pwrite, writev), fsync, rename, ftruncate, chmod or close.
+// CALL is open (to create, to write, or a directory to sync; in the log `create` where a file may be made, `scratch`
+// where one without a name is), allocate (posix_fallocate), write (also pwrite, writev), fsync, rename, ftruncate,
+// chmod or close.
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -21,6 +23,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <string>
@@ -101,8 +104,8 @@ std::string path_of(int fd) {
 
 /// Whether this call is the one that fails. Called with the lock held, once for each call.
 bool fails(const char* call) {
-  static long counts[8];
-  static const char* const kNames[] = {"open", "write", "fsync", "rename", "ftruncate", "chmod", "close"};
+  static const char* const kNames[] = {"open", "write", "fsync", "rename", "ftruncate", "chmod", "close", "allocate"};
+  static long counts[std::size(kNames)];
   std::size_t index = 0;
   while (std::strcmp(kNames[index], call) != 0) ++index;
   const long number = counts[index]++;
@@ -110,29 +113,40 @@ bool fails(const char* call) {
   return plan().ever ? number >= plan().number : number == plan().number;
 }
 
-void note(const char* call, bool failed, const std::string& path, const std::string& other, long long offset,
+enum class Outcome { done, failed, cut_short, interrupted };
+
+void note(const char* call, Outcome outcome, const std::string& path, const std::string& other, long long offset,
           const void* data, std::size_t size) {
+  static const char* const kNames[] = {"done", "failed", "short", "interrupted"};
   if (plan().log < 0) return;
-  const std::string line = std::string(call) + "\t" + (failed ? "failed" : "done") + "\t" + path + "\t" + other + "\t" +
-                           std::to_string(offset) + "\t" + std::to_string(size) + "\n";
+  const std::string line = std::string(call) + "\t" + kNames[static_cast<int>(outcome)] + "\t" + path + "\t" + other +
+                           "\t" + std::to_string(offset) + "\t" + std::to_string(size) + "\n";
   std::string record = line;
   if (size > 0) record.append(static_cast<const char*>(data), size);
   auto* write = next<ssize_t(int, const void*, std::size_t)>("write");
   if (write(plan().log, record.data(), record.size()) != static_cast<ssize_t>(record.size())) std::abort();
 }
 
-/// A call without data on a file: fails on purpose, or is made and noted.
+/// A call without data on a file: fails on purpose, or is made and noted, by the name `logged`.
 template <class Make>
-auto on_file(const char* call, const std::string& path, const std::string& other, long long offset, Make make) {
+auto on_file(const char* call, const char* logged, const std::string& path, const std::string& other, long long offset,
+             Make make) {
   if (!watched(path)) return make();
   const std::lock_guard lock(mutex());
   const bool failed = fails(call);
   auto result = decltype(make())(-1);
   if (!failed) result = make();
   const int error = failed ? plan().error : errno;
-  if (failed || result >= 0) note(call, failed, path, other, offset, nullptr, 0);
+  if (failed || result >= 0) {
+    note(logged, failed ? Outcome::failed : Outcome::done, path, other, offset, nullptr, 0);
+  }
   errno = error;
   return result;
+}
+
+template <class Make>
+auto on_file(const char* call, const std::string& path, const std::string& other, long long offset, Make make) {
+  return on_file(call, call, path, other, offset, make);
 }
 
 /// A write: may be cut short or interrupted, too.
@@ -143,32 +157,79 @@ ssize_t on_write(int fd, const void* data, std::size_t size, long long offset, W
   const std::lock_guard lock(mutex());
   static bool interrupt = false;
   if (plan().most != ~std::size_t{0} && (interrupt = !interrupt)) {
+    note("write", Outcome::interrupted, path, "", offset, nullptr, 0);
     errno = EINTR;
     return -1;
   }
   if (fails("write")) {
-    note("write", true, path, "", offset, nullptr, 0);
+    note("write", Outcome::failed, path, "", offset, nullptr, 0);
     errno = plan().error;
     return -1;
   }
-  if (offset < 0) offset = lseek(fd, 0, SEEK_CUR);
+  if (const int flags = fcntl(fd, F_GETFL); flags >= 0 && (flags & O_APPEND) != 0) {
+    offset = lseek(fd, 0, SEEK_END);
+  } else if (offset < 0) {
+    offset = lseek(fd, 0, SEEK_CUR);
+  }
   const ssize_t done = write(data, size < plan().most ? size : plan().most);
   const int error = errno;
-  if (done > 0) note("write", false, path, "", offset, data, static_cast<std::size_t>(done));
+  if (done > 0) {
+    note("write", static_cast<std::size_t>(done) < size ? Outcome::cut_short : Outcome::done, path, "", offset, data,
+         static_cast<std::size_t>(done));
+  }
   errno = error;
   return done;
 }
 
-int open_with(const char* name, int at, const char* path, int flags, mode_t mode) {
-  const auto make = [&] { return next<int(int, const char*, int, ...)>(name)(at, path, flags, mode); };
-  const int fd = (flags & O_CREAT) == 0 ? make() : on_file("open", absolute(path), "", 0, make);
-  if (fd >= 0 && (flags & O_ACCMODE) != O_RDONLY && watched(absolute(path))) {
-    const int error = errno;
-    const std::lock_guard lock(mutex());
-    opened()[fd] = absolute(path);
-    errno = error;
-  }
+void remember(int fd, const std::string& path) {
+  if (fd < 0 || !watched(path)) return;
+  const int error = errno;
+  const std::lock_guard lock(mutex());
+  opened()[fd] = path;
+  errno = error;
+}
+
+int open_with(const char* name, const char* path, int flags, mode_t mode) {
+  const auto make = [&] { return next<int(int, const char*, int, ...)>(name)(AT_FDCWD, path, flags, mode); };
+  const bool scratch = (flags & O_TMPFILE) == O_TMPFILE;
+  const bool writes = (flags & O_ACCMODE) != O_RDONLY;
+  // What is only read cannot be lost; a directory is opened to be synced.
+  if (!writes && (flags & (O_CREAT | O_DIRECTORY)) == 0) return make();
+  const char* logged = scratch ? "scratch" : (flags & O_CREAT) != 0 ? "create" : "open";
+  const int fd = on_file("open", logged, absolute(path), "", 0, make);
+  if (writes) remember(fd, absolute(path));
   return fd;
+}
+
+int make_temporary(const char* name, char* path, int flags) {
+  // Its name is known when it is made: a template that fails on purpose stays one.
+  std::string made = absolute(path);
+  if (!watched(made)) return next<int(char*, int)>(name)(path, flags);
+  const std::lock_guard lock(mutex());
+  if (fails("open")) {
+    note("create", Outcome::failed, made, "", 0, nullptr, 0);
+    errno = plan().error;
+    return -1;
+  }
+  const int fd = next<int(char*, int)>(name)(path, flags);
+  const int error = errno;
+  if (fd >= 0) {
+    made = absolute(path);
+    opened()[fd] = made;
+    note("create", Outcome::done, made, "", 0, nullptr, 0);
+  }
+  errno = error;
+  return fd;
+}
+
+int allocate(const char* name, int fd, off_t offset, off_t size) {
+  // It says what went wrong by what it returns.
+  int error = 0;
+  const int result = on_file("allocate", path_of(fd), "", offset, [&] {
+    error = next<int(int, off_t, off_t)>(name)(fd, offset, size);
+    return error == 0 ? 0 : -1;
+  });
+  return result == 0 || error != 0 ? error : errno;
 }
 
 mode_t mode_of(int flags, va_list list) {
@@ -184,7 +245,7 @@ int open(const char* path, int flags, ...) {
   va_start(list, flags);
   const mode_t mode = mode_of(flags, list);
   va_end(list);
-  return open_with("openat", AT_FDCWD, path, flags, mode);
+  return open_with("openat", path, flags, mode);
 }
 
 int open64(const char* path, int flags, ...) {
@@ -192,8 +253,18 @@ int open64(const char* path, int flags, ...) {
   va_start(list, flags);
   const mode_t mode = mode_of(flags, list);
   va_end(list);
-  return open_with("openat64", AT_FDCWD, path, flags, mode);
+  return open_with("openat64", path, flags, mode);
 }
+
+// What the C library's headers call where the flags are not known when they are compiled (_FORTIFY_SOURCE).
+int __open_2(const char* path, int flags) { return open_with("openat", path, flags, 0); }
+int __open64_2(const char* path, int flags) { return open_with("openat64", path, flags, 0); }
+
+int mkostemp(char* path, int flags) { return make_temporary("mkostemp", path, flags); }
+int mkostemp64(char* path, int flags) { return make_temporary("mkostemp64", path, flags); }
+
+int posix_fallocate(int fd, off_t offset, off_t size) { return allocate("posix_fallocate", fd, offset, size); }
+int posix_fallocate64(int fd, off64_t offset, off64_t size) { return allocate("posix_fallocate64", fd, offset, size); }
 
 ssize_t write(int fd, const void* data, size_t size) {
   return on_write(fd, data, size, -1, [&](const void* from, std::size_t count) {
@@ -251,7 +322,7 @@ int unlink(const char* path) noexcept {
   const int error = errno;
   if (result == 0 && watched(absolute(path))) {
     const std::lock_guard lock(mutex());
-    note("unlink", false, absolute(path), "", 0, nullptr, 0);
+    note("unlink", Outcome::done, absolute(path), "", 0, nullptr, 0);
   }
   errno = error;
   return result;
@@ -278,7 +349,7 @@ int close(int fd) {
   if (!watched(path)) return close_it();
   const std::lock_guard lock(mutex());
   const bool failed = fails("close");
-  note("close", failed, path, "", 0, nullptr, 0);
+  note("close", failed ? Outcome::failed : Outcome::done, path, "", 0, nullptr, 0);
   const int result = close_it();  // The descriptor is gone in any case, as on Linux.
   if (!failed) return result;
   errno = plan().error;
