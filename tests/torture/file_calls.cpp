@@ -189,8 +189,8 @@ void remember(int fd, const std::string& path) {
   errno = error;
 }
 
-int open_with(const char* name, const char* path, int flags, mode_t mode) {
-  const auto make = [&] { return next<int(int, const char*, int, ...)>(name)(AT_FDCWD, path, flags, mode); };
+int open_with(const char* name, int at, const char* path, int flags, mode_t mode) {
+  const auto make = [&] { return next<int(int, const char*, int, ...)>(name)(at, path, flags, mode); };
   const bool scratch = (flags & O_TMPFILE) == O_TMPFILE;
   const bool writes = (flags & O_ACCMODE) != O_RDONLY;
   // What is only read cannot be lost; a directory is opened to be synced.
@@ -199,6 +199,18 @@ int open_with(const char* name, const char* path, int flags, mode_t mode) {
   const int fd = on_file("open", logged, absolute(path), "", 0, make);
   if (writes) remember(fd, absolute(path));
   return fd;
+}
+
+/// A stream's writes are not seen, but that there is one is.
+FILE* open_stream(const char* name, const char* path, const char* mode) {
+  const auto real = next<FILE*(const char*, const char*)>(name);
+  if (std::strpbrk(mode, "wa+") == nullptr) return real(path, mode);
+  FILE* stream = nullptr;
+  on_file("open", "create", absolute(path), "", 0, [&] {
+    stream = real(path, mode);
+    return stream != nullptr ? 0 : -1;
+  });
+  return stream;
 }
 
 int make_temporary(const char* name, char* path, int flags) {
@@ -245,7 +257,7 @@ int open(const char* path, int flags, ...) {
   va_start(list, flags);
   const mode_t mode = mode_of(flags, list);
   va_end(list);
-  return open_with("openat", path, flags, mode);
+  return open_with("openat", AT_FDCWD, path, flags, mode);
 }
 
 int open64(const char* path, int flags, ...) {
@@ -253,12 +265,31 @@ int open64(const char* path, int flags, ...) {
   va_start(list, flags);
   const mode_t mode = mode_of(flags, list);
   va_end(list);
-  return open_with("openat64", path, flags, mode);
+  return open_with("openat64", AT_FDCWD, path, flags, mode);
 }
 
+int openat(int at, const char* path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const mode_t mode = mode_of(flags, list);
+  va_end(list);
+  return open_with("openat", at, path, flags, mode);
+}
+
+int openat64(int at, const char* path, int flags, ...) {
+  va_list list;
+  va_start(list, flags);
+  const mode_t mode = mode_of(flags, list);
+  va_end(list);
+  return open_with("openat64", at, path, flags, mode);
+}
+
+FILE* fopen(const char* path, const char* mode) { return open_stream("fopen", path, mode); }
+FILE* fopen64(const char* path, const char* mode) { return open_stream("fopen64", path, mode); }
+
 // What the C library's headers call where the flags are not known when they are compiled (_FORTIFY_SOURCE).
-int __open_2(const char* path, int flags) { return open_with("openat", path, flags, 0); }
-int __open64_2(const char* path, int flags) { return open_with("openat64", path, flags, 0); }
+int __open_2(const char* path, int flags) { return open_with("openat", AT_FDCWD, path, flags, 0); }
+int __open64_2(const char* path, int flags) { return open_with("openat64", AT_FDCWD, path, flags, 0); }
 
 int mkostemp(char* path, int flags) { return make_temporary("mkostemp", path, flags); }
 int mkostemp64(char* path, int flags) { return make_temporary("mkostemp64", path, flags); }
