@@ -19,7 +19,7 @@ Builds a release (build-ci, or DIR) and runs, one after the other or only the ST
   aging     ten million rows added and half of them removed in turns, compacted, beside a fresh index (3 GB of disk)
   search    random searches against the oracle for N minutes (IVF_TEST_SECONDS), and half of that the threads of a search
             handed jobs of every size
-  valgrind  the first steps of the command line under valgrind
+  valgrind  the first steps of the command line, and what rewrites indexes, under valgrind
   fuzz      every fuzz target for N minutes, where clang is there
 
   --minutes N   length of the steps that have none of their own (default 5)
@@ -72,7 +72,7 @@ run_life() {
   IVF_TEST_SECONDS=$((minutes * 60)) "$build/tests/libivf/ivf_tests_libivf" "life: whatever*"
 }
 run_aging() {
-  python3 tests/torture/aging.py "$ivf" --rows 10000000 --batches 100 --nlist 1024 --nq 2000 --rounds 9
+  python3 tests/torture/aging.py "$ivf" --rows 10000000 --batches 100 --nlist 1024 --nq 2000 --rounds 9 --within 0.2
 }
 run_valgrind() {
   command -v valgrind >/dev/null || { echo "valgrind is not there (scripts/setup.sh fuzz installs it)"; return 77; }
