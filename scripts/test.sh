@@ -124,7 +124,8 @@ check "formatting" 120 ./scripts/check-format.sh
 
 if build ci; then
   test_all ci 1200
-  check "hardening of the program" 60 ./scripts/check-hardening.sh build-ci/apps/ivf
+  mapfile -t modules < <(compgen -G 'build-ci/apps/ivf_*.so')
+  check "hardening of the program and its modules" 60 ./scripts/check-hardening.sh build-ci/apps/ivf "${modules[@]}"
   check "symbols of the kernels" 60 ./scripts/check-isa-symbols.sh build-ci
   check "documents: links, commands, examples" 60 ./scripts/check-docs.py build-ci/apps/ivf
   check "installation and find_package" 300 ./scripts/check-install.sh build-ci
