@@ -11,6 +11,7 @@ import time
 from support import SANITIZED, IvfTest, digest, main, vectors
 
 STOPPED = b"ivf: error: stopped by %s; no file was written or changed: the same command can be run again\n"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ROWS = vectors([[float(i + j) for j in range(8)] for i in range(5000)])
 
 
@@ -22,10 +23,10 @@ class Interrupt(IvfTest):
         self.ivf("add", "a.ivf", "base.fvecs", "-q")
         self.before = digest(self.path / "a.ivf")
 
-    def stop_while_reading(self, number, *arguments):
+    def stop_while_reading(self, number, *arguments, data=ROWS):
         """Feeds some rows through a pipe that stays open, then sends a signal. Returns the process and its stderr."""
         process = self.start(*arguments, stdin=subprocess.PIPE)
-        process.stdin.write(ROWS)
+        process.stdin.write(data)
         process.stdin.flush()
         # All rows are taken once the pipe is empty: from then on the command waits for more.
         self.wait_until_taken(process)
@@ -49,26 +50,64 @@ class Interrupt(IvfTest):
         self.fail("the command does not read its input")
 
     def test_add_keeps_the_old_state(self):
-        for number, name in ((signal.SIGINT, b"SIGINT"), (signal.SIGTERM, b"SIGTERM"), (signal.SIGHUP, b"SIGHUP")):
-            with self.subTest(signal=name):
+        for number in SIGNALS:
+            with self.subTest(signal=number.name):
                 code, stderr = self.stop_while_reading(number, "add", "a.ivf", "-")
                 self.assertEqual(code, -number)
-                self.assertEqual(stderr, STOPPED % name)
+                self.assertEqual(stderr, STOPPED % number.name.encode())
                 self.assertEqual(digest(self.path / "a.ivf"), self.before)
                 self.assertIn(b"sound (2,000 rows", self.ivf("verify", "a.ivf"))
 
+    def test_a_removal_keeps_the_old_state(self):
+        code, stderr = self.stop_while_reading(signal.SIGTERM, "remove", "a.ivf", "--ids", "-", data=b"0-99\n")
+        self.assertEqual(code, -signal.SIGTERM)
+        self.assertEqual(stderr, STOPPED % b"SIGTERM")
+        self.assertEqual(digest(self.path / "a.ivf"), self.before)
+
+    def test_rewriting_leaves_what_was_there(self):
+        rows = 20_000 if SANITIZED else 200_000
+        self.ivf("train", "base.fvecs", "-o", "large.ivf", "--nlist", "16", "--compress", "-q")
+        self.ivf("add", "large.ivf", f"gaussian:n={rows},d=8", "-q")
+        for number, arguments in ((signal.SIGINT, ("compact", "large.ivf", "--sort")),
+                                  (signal.SIGTERM, ("merge", "whole.ivf", "large.ivf", "a.ivf", "--ids", "shift")),
+                                  (signal.SIGHUP, ("split", "large.ivf", "--shards", "2", "--out", "shard"))):
+            with self.subTest(arguments=arguments):
+                self.stop_while_writing(number, "large.ivf", *arguments)
+
+    def stop_while_writing(self, number, index, *arguments):
+        """Sends a signal once there is a temporary file; the index stays. A signal that comes too late is tried again."""
+        names = self.names()
+        for _ in range(5):
+            before = digest(self.path / index)
+            process = self.start(*arguments, "--threads", "1")
+            while process.poll() is None and self.names() == names:
+                time.sleep(0.001)
+            self.assertIsNone(process.poll(), "the command is done, and was never seen to write")
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=60)
+            if process.returncode != 0:
+                self.assertEqual(process.returncode, -number, stderr)
+                self.assertEqual(stderr, STOPPED % number.name.encode())
+                self.assertEqual(self.names(), names)
+                self.assertEqual(digest(self.path / index), before)
+                return
+            for name in set(self.names()) - set(names):
+                (self.path / name).unlink()
+        self.fail("no signal came in time")
+
     def test_outputs_vanish(self):
         names = self.names()
-        for arguments in (("convert", "-", "out.npy"), ("convert", "-", "out.h5"), ("convert", "-", "out.fbin"),
-                          ("train", "-", "-o", "out.ivf", "--nlist", "8"),
-                          ("truth", "--base", "-", "--queries", "base.fvecs", "-o", "out.hdf5", "--with-vectors"),
-                          ("search", "a.ivf", "-", "-o", "out.ivecs", "--out-distances", "out.fvecs"),
-                          ("search", "a.ivf", "-", "-o", "out.jsonl")):
-            with self.subTest(arguments=arguments):
-                code, stderr = self.stop_while_reading(signal.SIGTERM, *arguments)
-                self.assertEqual(code, -signal.SIGTERM)
-                self.assertEqual(stderr, STOPPED % b"SIGTERM")
-                self.assertEqual(self.names(), names)
+        for signals, arguments in ((SIGNALS, ("convert", "-", "out.npy")), (SIGNALS, ("train", "-", "-o", "out.ivf", "--nlist", "8")),
+                                   (SIGNALS, ("truth", "--base", "-", "--queries", "base.fvecs", "-o", "out.hdf5", "--with-vectors")),
+                                   (SIGNALS, ("search", "a.ivf", "-", "-o", "out.ivecs", "--out-distances", "out.fvecs")),
+                                   (SIGNALS[1:2], ("convert", "-", "out.h5")), (SIGNALS[1:2], ("convert", "-", "out.fbin")),
+                                   (SIGNALS[1:2], ("search", "a.ivf", "-", "-o", "out.jsonl"))):
+            for number in signals:
+                with self.subTest(arguments=arguments, signal=number.name):
+                    code, stderr = self.stop_while_reading(number, *arguments)
+                    self.assertEqual(code, -number)
+                    self.assertEqual(stderr, STOPPED % number.name.encode())
+                    self.assertEqual(self.names(), names)
 
     def test_a_replaced_file_stays(self):
         self.stop_while_reading(signal.SIGINT, "convert", "-", "base.fvecs", "--force")
