@@ -57,7 +57,7 @@ class Eval final : public Command {
     if (parse_destination(result_).pipe() && parse_destination(truth_).pipe())
       misuse("results and truth cannot both come from one pipe");
     if (min_recall_ && !k_) misuse("--min-recall needs -k to say at which k");
-    const auto result = ResultFile::open(result_);
+    const auto result = ResultFile::open(result_, context.options.memory());
     TruthSource truth(truth_, 1);
     const std::size_t both = std::min(result->width(), truth.width());
     if (k_ && *k_ > both) {

@@ -2,22 +2,20 @@
 
 #include <algorithm>
 #include <fstream>
-#include <istream>
+#include <string>
 #include <unordered_map>
 
-#include <nlohmann/json.hpp>
-
+#include "bench/json_lines.h"
 #include "id_list.h"
 #include "ivf/datasets/datasets.hpp"
 #include "message.h"
 #include "signals.h"
+#include "text_lines.h"
 
 namespace ivf::cli {
 namespace {
 
 constexpr std::string_view bits_prefix = "bits:";
-// A line of JSON longer than this is no list of ids that anybody wrote.
-constexpr std::size_t longest_line = std::size_t{64} << 20;
 
 bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
@@ -92,13 +90,70 @@ class FilterSequence : public FilterSource {
   /// What it means. Adds the bytes that it takes.
   virtual IdSet parse(const std::string& text, std::uint64_t& bytes) const = 0;
 
+  std::uint64_t memory() const noexcept { return memory_; }
+
  private:
   bool forbid_;
   FilterPlan plan_;
   std::uint64_t memory_;
 };
 
-/// A line a query: [1, 5, "10-19"], or an object that has such an array as "ids".
+/// The ids of a line: [1, 5, "10-19"], or an object that has such an array as "ids".
+class IdFields final : public bench::JsonFields {
+ public:
+  IdFields(std::string place, std::string_view option, std::uint64_t memory)
+      : place_(std::move(place)), option_(option), ranges_(memory) {}
+
+  void line(const bench::JsonItem& value) override {
+    if (value.kind == bench::JsonItem::Kind::object) return;
+    begin(value);
+  }
+  void field(const std::string& key, const bench::JsonItem& value) override {
+    in_ids_ = false;
+    if (key != "ids") return;
+    if (found_) refuse("\"ids\" twice");
+    begin(value);
+  }
+  void element(const bench::JsonItem& value) override {
+    if (!in_ids_) return;
+    if (++visited_ % 65536 == 0) throw_if_interrupted();
+    std::optional<IdRange> range;
+    if (value.kind == bench::JsonItem::Kind::integer) range = {value.integer, value.integer};
+    if (value.kind == bench::JsonItem::Kind::text) range = parse_id_range(value.text);
+    if (!range || range->first > range->last) refuse(json_excerpt(value));
+    if (range->first <= -1 && range->last >= -1) refuse("-1, which marks missing results");
+    if (!ranges_.add(*range)) {
+      misuse("{}: {}: names more than {} ids and ranges apart from each other; raise --max-memory", option_, place_,
+             ranges_.most());
+    }
+  }
+
+  [[noreturn]] void refuse(const std::string& found) const {
+    corrupt(
+        "{}: expected a JSON array of ids and ranges ([1, 5, \"10-19\"]), or an object with such an array as \"ids\"; "
+        "found {}",
+        place_, found);
+  }
+
+  std::vector<IdRange> take() {
+    if (!found_) refuse("an object without ids");
+    return ranges_.take();
+  }
+
+ private:
+  void begin(const bench::JsonItem& value) {
+    if (value.kind != bench::JsonItem::Kind::array) refuse(json_excerpt(value));
+    found_ = in_ids_ = true;
+  }
+
+  std::string place_;
+  std::string_view option_;
+  IdRanges ranges_;
+  std::uint64_t visited_ = 0;
+  bool found_ = false, in_ids_ = false;
+};
+
+/// A line a query.
 class JsonFilters final : public FilterSequence {
  public:
   JsonFilters(const FilterOptions& options, std::string_view option, std::uint64_t first, std::uint64_t memory)
@@ -109,51 +164,17 @@ class JsonFilters final : public FilterSequence {
 
  private:
   std::string read() override {
-    ++number_;
     std::string line;
-    auto* bytes = file_.rdbuf();
-    for (int c = bytes->sbumpc(); c != '\n'; c = bytes->sbumpc()) {
-      if (c == std::char_traits<char>::eof()) {
-        if (!line.empty()) break;
-        misuse("{}: {}: ends before line {}; a line is due for each query", option_, path_, number_);
-      }
-      if (line.size() == longest_line) corrupt("{}: line {}: is longer than 64 MiB", path_, number_);
-      line += static_cast<char>(c);
-      if (line.size() % 65536 == 0) throw_if_interrupted();
-    }
+    if (!read_bounded_line(file_, line, path_, ++number_, memory()))
+      misuse("{}: {}: ends before line {}; a line is due for each query", option_, path_, number_);
     return line;
   }
 
-  [[noreturn]] void refuse(const std::string& found) const {
-    corrupt(
-        "{}: line {}: expected a JSON array of ids and ranges ([1, 5, \"10-19\"]), or an object with such an array as "
-        "\"ids\"; found {}",
-        path_, number_, found);
-  }
-
   IdSet parse(const std::string& line, std::uint64_t& bytes) const override {
-    const auto value = nlohmann::json::parse(line, nullptr, false);
-    if (value.is_discarded()) refuse("no JSON");
-    const auto* ids = &value;
-    if (value.is_object()) {
-      if (!value.contains("ids")) refuse("an object without ids");
-      ids = &value["ids"];
-    }
-    if (!ids->is_array()) refuse("no array");
-    std::vector<IdRange> ranges;
-    for (const auto& one : *ids) {
-      if (one.is_number_integer() && (!one.is_number_unsigned() || one.get<std::uint64_t>() <= INT64_MAX)) {
-        ranges.push_back({one.get<idx_t>(), one.get<idx_t>()});
-      } else if (one.is_string()) {
-        const auto range = parse_id_range(one.get_ref<const std::string&>());
-        if (!range || range->first > range->last) refuse(one.dump());
-        ranges.push_back(*range);
-      } else {
-        refuse(one.dump());
-      }
-      if (ranges.back().first <= -1 && ranges.back().last >= -1) refuse("-1, which marks missing results");
-    }
-    bytes += ranges.size() * sizeof(IdRange);
+    IdFields fields(fmt::format("{}: line {}", path_, number_), option_, memory());
+    if (const auto found = bench::visit_json(line, fields)) fields.refuse(*found);
+    std::vector<IdRange> ranges = fields.take();
+    bytes += ranges.capacity() * sizeof(IdRange);
     return IdSet(std::move(ranges));
   }
 
@@ -194,26 +215,6 @@ class MatrixFilters final : public FilterSequence {
 };
 
 }  // namespace
-
-void FilterOptions::define(OptionSet& options) {
-  // Given but empty is not the same as not given: an unset variable of a script must not allow everything.
-  const auto text = [&options](const char* name, std::optional<std::string>& target, const char* help) {
-    options.value(name, "IDS|FILE", help, [&target](std::string_view option, std::string_view value) {
-      if (value.empty()) misuse("{}: names no ids; write 5, 5,9,12, 10-20 or a file", option);
-      target = value;
-    });
-  };
-  text("--filter", allowed,
-       "Find rows with these ids only: ids and ranges (5,9,100-199), a file of them (text, .npy, .ivecs, .h5:name), or "
-       "bits:FILE; a .jsonl, or a data set of HDF5 with several columns, has a filter for each query");
-  text("--filter-not", forbidden, "Find rows with other ids only");
-  options
-      .choice<FilterPlan>("--filter-plan", plan, "PLAN",
-                          "How: scan (the probed lists), direct (the allowed rows: exact), or auto (direct where no "
-                          "more rows are allowed than a query would scan)",
-                          {{"auto", FilterPlan::automatic}, {"scan", FilterPlan::scan}, {"direct", FilterPlan::direct}})
-      .shows("auto");
-}
 
 std::unique_ptr<FilterSource> open_filters(const FilterOptions& options, std::uint64_t first, std::uint64_t memory) {
   if (!options.any()) {

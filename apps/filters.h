@@ -2,27 +2,14 @@
 /// \file
 /// Filters of a search: one for all queries, or one for each.
 
+#include <cstdint>
 #include <memory>
-#include <optional>
-#include <string>
 #include <vector>
 
+#include "filter_options.h"
 #include "ivf/search.hpp"
-#include "options.h"
 
 namespace ivf::cli {
-
-/// --filter, --filter-not and --filter-plan.
-struct FilterOptions {
-  std::optional<std::string> allowed, forbidden;
-  FilterPlan plan = FilterPlan::automatic;
-
-  void define(OptionSet& options);
-  bool any() const noexcept { return allowed || forbidden; }
-  /// What was given, as one text.
-  std::string spec() const { return allowed.value_or(forbidden.value_or("")); }
-  bool forbids() const noexcept { return forbidden.has_value(); }
-};
 
 /// Queries of a batch that have the same filter.
 struct FilteredQueries {
@@ -41,8 +28,8 @@ class FilterSource {
   virtual std::vector<FilteredQueries> next(std::size_t nq, std::size_t& taken) = 0;
 };
 
-/// `first`: queries that are passed over (--start). `memory`: bytes for filters that are held at a time. Null when no
-/// filter was asked for.
+/// `first`: queries that are passed over (--start). `memory`: bytes for filters that are held at a time; one that needs
+/// more by itself is refused with Error(misuse). Null when no filter was asked for.
 std::unique_ptr<FilterSource> open_filters(const FilterOptions& options, std::uint64_t first, std::uint64_t memory);
 
 }  // namespace ivf::cli

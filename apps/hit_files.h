@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "destination.h"
 #include "ivf/types.hpp"
+#include "result_lines.h"
 
 namespace ivf::cli {
 
@@ -24,30 +24,24 @@ struct QueryHits {
 /// none.
 class HitFile {
  public:
-  explicit HitFile(const std::string& spec);
+  /// `memory`: bytes for the results of one query; Error(misuse) for a query that has more.
+  HitFile(const std::string& spec, std::uint64_t memory);
+  HitFile(const HitFile&) = delete;
+  HitFile& operator=(const HitFile&) = delete;
 
   /// The next query, in ascending order; null at the end. Those for which nothing was found may be left out.
   const QueryHits* current() const noexcept { return at_end_ ? nullptr : &current_; }
   void next();
 
  private:
-  struct Line {
-    QueryHits hits;
-    std::uint64_t rank = 0;  ///< Of the only hit, from 1; 0: all hits of the query.
-  };
-  [[noreturn]] void refuse(const char* expected) const;
-  /// The next line that is not empty.
-  std::optional<Line> read_line();
-  Line parse_tsv() const;
-  Line parse_json() const;
+  void take_line();
 
-  Destination source_;
+  std::uint64_t most_;
   std::ifstream file_;
-  std::string text_;
-  std::uint64_t line_ = 0;
-  std::optional<Line> ahead_;
+  std::optional<ResultLines> lines_;
+  ResultLine ahead_;
   QueryHits current_;
-  bool started_ = false, at_end_ = false;
+  bool has_ahead_ = false, at_end_ = false;
 };
 
 }  // namespace ivf::cli

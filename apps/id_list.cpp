@@ -194,23 +194,25 @@ std::optional<IdRange> parse_id_range(std::string_view text) { return parse_item
 
 bool is_standard_input(const std::string& spec) { return !spec.empty() && file_of(spec) == "-"; }
 
+bool IdRanges::add(IdRange range) {
+  // Most lists are in order.
+  if (!ranges_.empty() && ranges_.back().last < range.first && range.first - 1 == ranges_.back().last) {
+    ranges_.back().last = range.last;
+    return true;
+  }
+  if (ranges_.size() == most_) return false;
+  ranges_.push_back(range);
+  return true;
+}
+
 IdSet read_id_set(const std::string& spec, std::uint64_t memory, std::string_view option) {
-  // While they grow, ranges take twice their room.
-  const std::uint64_t most = memory / (2 * sizeof(IdRange));
-  std::vector<IdRange> ranges;
+  IdRanges ranges(memory);
   const auto add = [&](idx_t first, idx_t last) {
-    // Most lists are in order: what goes on where the last one ended takes no room.
-    if (!ranges.empty() && ranges.back().last < first && first - 1 == ranges.back().last) {
-      ranges.back().last = last;
-    } else {
-      if (ranges.size() == most) {
-        misuse("{}: names more than {} ids and ranges apart from each other; raise --max-memory", option, most);
-      }
-      ranges.push_back({first, last});
-    }
+    if (!ranges.add({first, last}))
+      misuse("{}: names more than {} ids and ranges apart from each other; raise --max-memory", option, ranges.most());
   };
   read_ids(spec, add, option);
-  return IdSet(std::move(ranges));
+  return IdSet(ranges.take());
 }
 
 std::vector<idx_t> read_id_list(const std::string& spec, std::uint64_t most, std::string_view option) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "ivf/ids.hpp"
@@ -27,6 +28,22 @@ void read_ids(const std::string& spec, const std::function<void(idx_t first, idx
 
 /// The same as a set. More than `memory` bytes of it are refused.
 IdSet read_id_set(const std::string& spec, std::uint64_t memory, std::string_view option = "--ids");
+
+/// Ids and ranges as they come, within bounded memory.
+class IdRanges {
+ public:
+  /// While they grow, ranges take twice their room of `memory` bytes.
+  explicit IdRanges(std::uint64_t memory) : most_(memory / (2 * sizeof(IdRange))) {}
+
+  /// False when there is no room for another one. What goes on where the last one ended takes none.
+  bool add(IdRange range);
+  std::uint64_t most() const noexcept { return most_; }
+  std::vector<IdRange> take() { return std::move(ranges_); }
+
+ private:
+  std::uint64_t most_;
+  std::vector<IdRange> ranges_;
+};
 
 /// Whether the ids come from standard input.
 bool is_standard_input(const std::string& spec);

@@ -49,7 +49,8 @@ class MergeResults final : public Command {
     const bool on_stdout = (out && out->pipe()) || (distances && distances->pipe());
     const Stopwatch watch;
     std::deque<HitFile> files;
-    for (const std::string& result : results_) files.emplace_back(result);
+    const std::uint64_t memory = context.options.memory() / (8 * results_.size());
+    for (const std::string& result : results_) files.emplace_back(result, memory);
     const auto sink = open_results(out, distances, {metric_, static_cast<std::size_t>(k_), false});
     merge(context, files, *sink);
     throw_if_interrupted();

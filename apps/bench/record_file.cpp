@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "bench/json_lines.h"
 #include "bench/record.h"
 #include "ivf/error.hpp"
 
@@ -16,6 +17,9 @@ namespace {
 
 // Without these a measurement cannot be told from another one.
 constexpr const char* required[] = {"library", "metric", "dim", "nb", "nq", "nlist", "nprobe", "topk", "search_ms"};
+
+// The largest records list ten thousand runs several times over. As a tree a line takes many times its length.
+constexpr std::size_t longest_record = std::size_t{4} << 20;
 
 [[noreturn]] void refuse(const StoredRecord& record, const std::string& why) {
   throw Error(ErrorKind::misuse, fmt::format("{}: {}", record.place(), why));
@@ -26,8 +30,8 @@ void check(const StoredRecord& record) {
     refuse(record, fmt::format("expected a JSON object, found {}", record.value.type_name()));
   if (const auto version = record.value.find("record_version"); version != record.value.end()) {
     if (!version->is_number_integer() || *version > record_version) {
-      refuse(record, fmt::format("record_version is {}, this program reads up to {}; use a newer ivf", version->dump(),
-                                 record_version));
+      refuse(record, fmt::format("record_version is {}, this program reads up to {}; use a newer ivf",
+                                 json_excerpt(*version), record_version));
     }
   }
   for (const char* key : required) {
@@ -44,22 +48,6 @@ void check(const StoredRecord& record) {
   for (const char* key : {"search_ms", "train_ms", "add_ms", "probe_ms", "cpu_ms"}) record.runs(key);
 }
 
-nlohmann::json parse(const StoredRecord& place, const std::string& line) {
-  // Records are nearly flat. What is nested without end would overflow the stack where values are compared and printed.
-  constexpr int kMaxDepth = 32;
-  const auto bounded = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    if (depth > kMaxDepth) refuse(place, fmt::format("is nested more than {} levels deep", kMaxDepth));
-    return true;
-  };
-  try {
-    return nlohmann::json::parse(line, bounded);
-  } catch (const nlohmann::json::parse_error& error) {
-    refuse(place, fmt::format("is no JSON (at byte {} of the line)", error.byte));
-  } catch (const nlohmann::json::out_of_range&) {
-    refuse(place, "holds a number beyond 1.8e308");
-  }
-}
-
 }  // namespace
 
 std::string StoredRecord::place() const { return fmt::format("{}:{}", file, line); }
@@ -70,7 +58,7 @@ double StoredRecord::positive(const char* key) const {
   if (!found->is_number()) refuse(*this, fmt::format("'{}' is no number", key));
   const double number = found->get<double>();
   if (!std::isfinite(number) || number <= 0)
-    refuse(*this, fmt::format("'{}' is {}, expected more than 0", key, found->dump()));
+    refuse(*this, fmt::format("'{}' is {}, expected more than 0", key, json_excerpt(*found)));
   return number;
 }
 
@@ -86,7 +74,7 @@ std::vector<double> StoredRecord::runs(const char* key) const {
   std::vector<double> result;
   for (const auto& item : *list) {
     if (!item.is_number() || !std::isfinite(item.get<double>()) || item.get<double>() <= 0) {
-      refuse(*this, fmt::format("'{}' holds {}, expected numbers above 0", list_key, item.dump()));
+      refuse(*this, fmt::format("'{}' holds {}, expected numbers above 0", list_key, json_excerpt(item)));
     }
     result.push_back(item.get<double>());
   }
@@ -104,10 +92,14 @@ std::vector<StoredRecord> read_records(const std::string& path) {
   const std::string name = pipe ? "standard input" : path;
   std::vector<StoredRecord> records;
   std::string text;
-  for (std::size_t line = 1; std::getline(in, text); ++line) {
-    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+  for (std::size_t line = 1;; ++line) {
     StoredRecord record{{}, name, line};
-    record.value = parse(record, text);
+    const LineRead read = read_line(in, text, longest_record);
+    if (read == LineRead::end) break;
+    if (read == LineRead::too_long) refuse(record, "expected a record of at most 4 MiB, found a longer line");
+    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    if (const auto found = parse_json(text, record.value))
+      refuse(record, fmt::format("expected a record, found {}", *found));
     check(record);
     records.push_back(std::move(record));
   }

@@ -32,10 +32,19 @@ std::string refusal_of(const std::string& runs) {
 
 TEST_CASE("a record that is nested without end is refused, not followed") {
   constexpr std::size_t kLevels = 1000000;
-  CHECK(refusal_of(std::string(kLevels, '[') + std::string(kLevels, ']')) == "is nested more than 32 levels deep");
+  CHECK(refusal_of(std::string(kLevels, '[') + std::string(kLevels, ']')) ==
+        "expected a record, found arrays or objects nested more than 32 levels deep");
 }
 
 TEST_CASE("a record with a number that no float64 holds is refused") {
   CHECK(refusal_of("1e308") == "accepted");
-  CHECK(refusal_of("1,0.057e3567") == "holds a number beyond 1.8e308");
+  CHECK(refusal_of("1,0.057e3567") == "expected a record, found a number beyond 1.8e308");
+}
+
+TEST_CASE("a record is no longer than any that was measured, and is quoted in a few words") {
+  CHECK(refusal_of(std::string(std::size_t{4} << 20, ' ')) ==
+        "expected a record of at most 4 MiB, found a longer line");
+  CHECK(refusal_of('"' + std::string(100000, 'a') + '"') ==
+        "'search_ms_runs' holds \"" + std::string(60, 'a') + "\"..., expected numbers above 0");
+  CHECK(refusal_of("[[1]]") == "'search_ms_runs' holds an array, expected numbers above 0");
 }
