@@ -45,6 +45,8 @@ mkdir -p $logs
 passed=0 failed=0 skipped=0 failures=()
 # A clone in another folder finds what an earlier one compiled.
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+# Threads of LibTorch and faiss that wait for work leave the processor to the test beside them.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
 
 # One step: name, seconds that it may take, command. Its output goes to a log; the end of it is shown when it fails.

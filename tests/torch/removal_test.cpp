@@ -78,7 +78,7 @@ TEST_CASE("removal and filters on every backend: searches equal the oracle over 
 
 TEST_CASE("removal and filters on every backend: lists and batches that are large") {
   for (const Metric metric : {Metric::l2, Metric::ip}) {
-    const Scene scene = large_scene(metric, fewer_if_emulated(6000), 40, 12, fewer_if_emulated(150), 5);
+    const Scene scene = large_scene(metric, fewer_if_emulated(6000), 40, 12, fewer_if_emulated(80), 5);
     shapes::Random random(4);
     const auto gone = some_ids(scene, 0.4, random);
     const Scene rest = without(scene, gone);
