@@ -108,6 +108,12 @@ std::string hdf5_reason() {
   return reason.empty() ? "the HDF5 library gives no reason" : reason;
 }
 
+bool hdf5_open_refused() {
+  std::string reason;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first_reason, &reason);
+  return reason.rfind("unable to open file: name = ", 0) == 0;
+}
+
 LinkAccess::LinkAccess(hid_t property_class) : id_(H5Pcreate(property_class)) {
   H5Pset_elink_cb(id_.get(), refuse_external_link, &met_);
 }

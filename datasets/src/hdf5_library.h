@@ -78,6 +78,8 @@ const char* hdf5_default_dataset(Role role) noexcept;
 
 /// What the library says about its latest failure, in one line.
 std::string hdf5_reason();
+/// Whether that was the system, which did not open the file: nothing is known of what the file holds.
+bool hdf5_open_refused();
 
 /// Opens a regular file read-only.
 Hdf5Id hdf5_open_file(const std::string& path);

@@ -143,6 +143,7 @@ Hdf5Sink::Hdf5Sink(std::string file, const std::string& temporary, bool update) 
     file_ = Hdf5Id(H5Fopen(temporary.c_str(), H5F_ACC_RDWR, H5P_DEFAULT));
     if (file_) return;
     const std::string reason = hdf5_reason();
+    if (hdf5_open_refused()) throw failed("{}: cannot be opened for writing: {}", name_, reason);
     // The library writes to what it opens for writing. What can be read is no damaged file.
     if (const Hdf5Id readable(H5Fopen(temporary.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT)); readable) {
       throw failed("{}: cannot be written: {}", name_, reason);
