@@ -103,8 +103,8 @@ def main():
                 continue
             peak = measure.run(*words.split(), *cap)
             allowed = limit * 11 // 10 + PROGRAM
-            verdict = "" if peak <= allowed else "  TOO MUCH"
-            code |= peak > allowed
+            verdict = "  NOT MEASURED" if peak == 0 else "" if peak <= allowed else "  TOO MUCH"
+            code |= verdict != ""
             print(f"memory: {what:18} input {options.times * options.limit} MiB, limit {options.limit} MiB: peak {peak / MIB:.1f} MiB{verdict}", flush=True)
         return code
 
