@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "bench/json_lines.h"
 #include "ivf/error.hpp"
 
 namespace ivf::bench {
@@ -90,7 +91,7 @@ std::string differences(const Parameters& base, const Parameters& fresh) {
   for (const auto& [key, value] : base) {
     const nlohmann::json& other = fresh.at(key);
     if (value == other) continue;
-    text += fmt::format("{}{} ({} and {})", text.empty() ? "" : ", ", key, value.dump(), other.dump());
+    text += fmt::format("{}{} ({} and {})", text.empty() ? "" : ", ", key, json_excerpt(value), json_excerpt(other));
   }
   return text;
 }
