@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-all=(container faiss vecs bin npy hdf5 hdf5_chunks records names search)
+all=(container faiss vecs bin npy hdf5 hdf5_chunks records lists names search)
 [ ${#targets[@]} -gt 0 ] || targets=("${all[@]}")
 for target in "${targets[@]}"; do
   [ -f "tests/fuzz/${target}_fuzz.cpp" ] || { printf 'fuzz: no target %s; there are: %s\n' "$target" "${all[*]}" >&2; exit 2; }

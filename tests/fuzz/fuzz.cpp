@@ -24,8 +24,9 @@ void write_all(int fd, std::string_view bytes) {
 }  // namespace
 
 // Not memfd_create(): the HDF5 library asks where a link leads, and such a file is nowhere.
-MemoryFile::MemoryFile(std::string_view bytes) : path_("/dev/shm/ivf-fuzz-XXXXXX") {
-  const int fd = ::mkostemp(path_.data(), O_CLOEXEC);
+MemoryFile::MemoryFile(std::string_view bytes, std::string_view end)
+    : path_(std::string("/dev/shm/ivf-fuzz-XXXXXX").append(end)) {
+  const int fd = ::mkostemps(path_.data(), static_cast<int>(end.size()), O_CLOEXEC);
   require(fd >= 0, "the system has files in memory");
   write_all(fd, bytes);
   ::close(fd);

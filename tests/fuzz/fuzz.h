@@ -23,7 +23,8 @@ namespace ivf::fuzz {
 /// A file that lies in memory (/dev/shm) and is reached by a path.
 class MemoryFile {
  public:
-  explicit MemoryFile(std::string_view bytes = {});
+  /// `end` is how its name ends.
+  explicit MemoryFile(std::string_view bytes = {}, std::string_view end = {});
   MemoryFile(const MemoryFile&) = delete;
   MemoryFile& operator=(const MemoryFile&) = delete;
   ~MemoryFile();

@@ -183,6 +183,23 @@ def names():
         seeds.add(f"{number:02}", text.encode())
 
 
+def lists():
+    """What is read (ids, bits, filters, results as .tsv and .jsonl), then a file; 1, n, c stands for c, 2^n times."""
+    seeds = Seeds("lists")
+    for name, kind, text in (
+            ("ids", 0, b"5\n7,9\n10-20\n-7--3, 9223372036854775807\n"),
+            ("bits", 1, b"\x05\x00\x80\xff"),
+            ("filters", 2, b'[1,5,"10-19"]\n{"ids":[]}\n{"name":{"a":[1.5e3,null,true]},"ids":["-9--3",7]}\n[1,5,"10-19"]\n'),
+            ("filters-start", 132, b"[0]\n[-5]\n[2]"),
+            ("long-line", 2, b"[1\1\x13 ]\n"),
+            ("tsv", 3, b"0\t1\t5\t0.5\n0\t2\t7\tinf\n3\t1\t-8\t-1e-3\n"),
+            ("jsonl", 4, b'{"query":0,"ids":[5,7],"distances":[0.5,null]}\n{"query":1,"ids":[],"distances":[]}\n'
+                         b'{"distances":[-2],"ids":[4],"query":900}\n'),
+            ("jsonl-ids", 4, b'{"query":2,"ids":[3]}\n'),
+            ("jsonl-long", 4, b'{"query":2,"ids":[3\1\x12 ],"more":"\1\x10x"}\n')):
+        seeds.add(name, bytes((kind,)) + text)
+
+
 def search():
     """Metric, d, nlist, n, nq, k, nprobe, cap, memory, ids, mode, threads, kind of values, values."""
     seeds = Seeds("search")
@@ -194,5 +211,5 @@ def search():
 
 
 if __name__ == "__main__":
-    for make in (container, faiss, vecs, bin_files, npy, hdf5, hdf5_chunks, records, names, search):
+    for make in (container, faiss, vecs, bin_files, npy, hdf5, hdf5_chunks, records, lists, names, search):
         make()
