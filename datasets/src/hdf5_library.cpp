@@ -52,7 +52,8 @@ herr_t collect_dataset(hid_t, const char* name, const H5O_info_t* info, void* li
 std::string existing_datasets(hid_t file) {
   DatasetList list;
   H5Ovisit2(file, H5_INDEX_NAME, H5_ITER_INC, collect_dataset, &list, H5O_INFO_BASIC);
-  return list.names.empty() ? "it has none" : fmt::format("it has {}", fmt::join(list.names, ", "));
+  return list.names.empty() ? "it has none at all"
+                            : fmt::format("it has {}; choose one with FILE:NAME", fmt::join(list.names, ", "));
 }
 
 /// Refuses data that lie outside the file.
@@ -143,7 +144,7 @@ Hdf5Id hdf5_open_dataset(hid_t file, const std::string& path, const std::string&
       throw corrupt("{}: is a link to another file; links are not followed; name that file", name);
     const LinkAccess link_access(H5P_LINK_ACCESS);
     if (H5Oexists_by_name(file, dataset.c_str(), link_access.get()) <= 0) {
-      throw misuse("{}: has no data set '{}'; {}; choose one with FILE:NAME", path, dataset, existing_datasets(file));
+      throw misuse("{}: has no data set '{}'; {}", path, dataset, existing_datasets(file));
     }
     if (const Hdf5Id group(H5Gopen2(file, dataset.c_str(), H5P_DEFAULT)); group) {
       throw misuse("{}: is a group, not a data set; {}", name, existing_datasets(file));

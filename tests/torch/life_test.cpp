@@ -13,7 +13,7 @@ using namespace ivf::support;
 TEST_CASE("backends: whatever is done to an index, it answers like a plain list of rows") {
   for_each_backend([](const Tested& tested) {
     const std::clock_t start = std::clock();
-    const double budget = seconds_for_cases(3);
+    const double budget = seconds_for_cases(2);
     std::size_t steps = 0;
     for (std::uint64_t seed = 50; static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC < budget; ++seed) {
       Life life(seed, tested.with(all_dtypes[seed % 3]));

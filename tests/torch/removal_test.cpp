@@ -59,7 +59,7 @@ TEST_CASE("removal and filters on every backend: searches equal the oracle over 
   const auto cases = case_kinds(20261124);
   for_each_backend([&](const Tested& tested) {
     const auto start = Clock::now();
-    const double budget = seconds_for_cases(5);
+    const double budget = seconds_for_cases(3);
     shapes::Random random(81);
     Tolerance tolerance = tolerance_of(tested);
     std::size_t done = 0;

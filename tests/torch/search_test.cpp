@@ -78,7 +78,7 @@ TEST_CASE("every backend equals the oracle on random and adversarial shapes") {
   const auto cases = case_kinds(20261122);
   for_each_backend([&](const Tested& tested) {
     const auto start = Clock::now();
-    const double budget = seconds_for_cases(5);
+    const double budget = seconds_for_cases(3);
     Tolerance tolerance = tolerance_of(tested);
     std::size_t done = 0;
     std::string wrong;
