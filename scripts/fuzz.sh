@@ -6,11 +6,12 @@ cd "$(dirname "$0")/.." || exit 2
 
 usage() {
   cat <<'END_OF_USAGE'
-usage: scripts/fuzz.sh [--seconds N] [--build DIR] [--keep] [TARGET...]
+usage: scripts/fuzz.sh [--seconds N] [--jobs N] [--build DIR] [--keep] [TARGET...]
 
 Without a TARGET: all of them. Exit code 0 when nothing was found, 1 when something was, 77 without clang.
 
   --seconds N   how long each target runs (default 60)
+  --jobs N      targets at a time (default: as many as processors)
   --build DIR   build directory (default build-fuzz)
   --keep        keep what other runs found interesting (out/fuzz/TARGET) as it is; without, it is reduced first
 
@@ -21,10 +22,11 @@ links; a target that uses a tenth of a library cannot reach more.
 END_OF_USAGE
 }
 
-seconds=60 build=build-fuzz keep=0 targets=()
+seconds=60 jobs=$(nproc) build=build-fuzz keep=0 targets=()
 while [ $# -gt 0 ]; do
   case $1 in
     --seconds) seconds=${2:?--seconds needs a number}; shift ;;
+    --jobs) jobs=${2:?--jobs needs a number}; shift ;;
     --build) build=${2:?--build needs a folder}; shift ;;
     --keep) keep=1 ;;
     -h | --help) usage; exit 0 ;;
@@ -81,42 +83,55 @@ fewest_edges() {
 # The buffers of readers are large beside the inputs: freed ones must not fill the quarantine.
 export ASAN_OPTIONS=quarantine_size_mb=16:detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=2048
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-code=0
-printf '%-12s %12s %10s %8s %8s %8s  %s\n' target executions per_second edges features corpus result
-for target in "${targets[@]}"; do
-  program=$build/tests/fuzz/fuzz_$target corpus=out/fuzz/$target log=out/fuzz/$target.log
-  inputs=("tests/fuzz/seeds/$target")
+# Fuzzes one target; its row of the table is what it prints. 1 when something was found, or nothing was looked at.
+fuzz_target() {
+  local target=$1 program=$build/tests/fuzz/fuzz_$1 corpus=out/fuzz/$1 log=out/fuzz/$1.log started=out/fuzz/$1.started
+  local inputs=("tests/fuzz/seeds/$target") limits=(-rss_limit_mb=2048 -malloc_limit_mb=1024)
   [ ! -d "tests/fuzz/cases/$target" ] || inputs+=("tests/fuzz/cases/$target")
+  # The process that the HDF5 library works in may ask for any amount, and is told that there is none (ASAN_OPTIONS).
+  # It may also take a minute of the processor until it is ended.
+  [ "$target" != hdf5 ] || limits=(-rss_limit_mb=0 -malloc_limit_mb=0 -timeout=300)
   mkdir -p "$corpus"
   if [ $keep = 0 ] && [ -n "$(ls "$corpus")" ]; then
     rm -rf "$corpus.reduced" && mkdir "$corpus.reduced"
     "$program" -merge=1 "$corpus.reduced" "${inputs[@]}" "$corpus" >"$log" 2>&1 && rm -rf "$corpus" && mv "$corpus.reduced" "$corpus"
   fi
-  limits=(-rss_limit_mb=2048 -malloc_limit_mb=1024)
-  # The process that the HDF5 library works in may ask for any amount, and is told that there is none (ASAN_OPTIONS).
-  # It may also take a minute of the processor until it is ended.
-  [ "$target" != hdf5 ] || limits=(-rss_limit_mb=0 -malloc_limit_mb=0 -timeout=300)
-  touch out/fuzz/started
+  touch "$started"
   "$program" -max_total_time="$seconds" -print_final_stats=1 -max_len=16384 -len_control=20 -timeout=70 "${limits[@]}" \
     -artifact_prefix="out/fuzz/found/$target-" "$corpus" "${inputs[@]}" >"$log" 2>&1
-  result=$?
+  local result=$? executions last artifacts
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   last=$(grep -E '^#[0-9]+.* cov: ' "$log" | tail -n 1)
+  artifacts=$(find out/fuzz/found -name "$target-*" -newer "$started" | wc -l)
   number() { sed -n "s/.* $1: \([0-9]*\).*/\1/p" <<<"$last"; }
   printf '%-12s %12s %10s %8s %8s %8s  ' "$target" "${executions:-0}" "$((${executions:-0} / (seconds > 0 ? seconds : 1)))" \
     "$(number cov)" "$(number ft)" "$(number corp)"
-  artifacts=$(find out/fuzz/found -name "$target-*" -newer out/fuzz/started | wc -l)
-  if [ "${executions:-0}" -lt "$((seconds < 100 ? seconds : 100))" ]; then
+  if [ $result != 0 ] || [ "$artifacts" != 0 ]; then
+    echo "FOUND: $(grep -E '^(SUMMARY|fuzz:|==.*ERROR)' "$log" | head -n 1) ($log)"
+  elif [ "${executions:-0}" -lt "$((seconds < 100 ? seconds : 100))" ]; then
     echo "DID NOT RUN ($log)"
-    code=1
   elif [ "$(number cov)" -lt "$(fewest_edges "$target")" ]; then
     echo "DID NOT REACH what it is to test: fewer than $(fewest_edges "$target") edges ($log)"
-    code=1
-  elif [ $result = 0 ] && [ "$artifacts" = 0 ]; then
-    echo "nothing found"
   else
-    echo "FOUND: $(grep -E '^(SUMMARY|fuzz:|==.*ERROR)' "$log" | head -n 1) ($log)"
-    code=1
+    echo "nothing found"
+    return 0
   fi
+  return 1
+}
+
+code=0
+printf '%-12s %12s %10s %8s %8s %8s  %s\n' target executions per_second edges features corpus result
+# So many at a time; their rows in the order of the targets. (Processes in the background do not see an interruption.)
+trap "trap - INT TERM; kill 0" INT TERM
+for ((first = 0; first < ${#targets[@]}; first += jobs)); do
+  group=("${targets[@]:first:jobs}") processes=()
+  for target in "${group[@]}"; do
+    fuzz_target "$target" >"out/fuzz/$target.row" &
+    processes+=($!)
+  done
+  for i in "${!group[@]}"; do
+    wait "${processes[i]}" || code=1
+    cat "out/fuzz/${group[i]}.row"
+  done
 done
 exit $code
