@@ -19,13 +19,6 @@
 #include "ivf/datasets/datasets.hpp"
 #include "rows.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define IVF_FUZZ_DEATH_CALLBACK 1
-#include <sanitizer/common_interface_defs.h>
-#endif
-#endif
-
 using namespace ivf::fuzz;
 
 namespace {
@@ -91,19 +84,17 @@ std::string changed_file(Choices& input) {
   return file;
 }
 
-/// What the library does wrong in the process that it has to itself is not what is looked for: that process ends, and
-/// the reader says so. libFuzzer would write it down as found, from the child.
-const int quiet_children = ::pthread_atfork(nullptr, nullptr, [] {
-#ifdef IVF_FUZZ_DEATH_CALLBACK
-  __sanitizer_set_death_callback(nullptr);
-#endif
+/// A signal ends the process that the library has to itself, and the reader says so: libFuzzer would write it down as
+/// found, from the child. What a sanitizer reports of our own code in there it does write down. (scripts/fuzz.sh turns
+/// off what the library would be reported for.)
+const int children_die = ::pthread_atfork(nullptr, nullptr, [] {
   for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE}) std::signal(signal, SIG_DFL);
 });
 
 }  // namespace
 
 extern "C" int fuzz_one(const std::uint8_t* data, std::size_t size) {
-  require(quiet_children == 0, "children can be told apart");
+  require(children_die == 0, "children can be told apart");
   Choices input(data, size);
   const std::uint8_t kind = input.byte();
   const std::string bytes = (kind & changes_follow) != 0 ? changed_file(input) : std::string(input.rest());
