@@ -92,7 +92,7 @@ fuzz_target() {
   # It may also take a minute of the processor until it is ended.
   # The library is not instrumented: it would be reported for what it copies, and our own code for the rest.
   if [ "$target" = hdf5 ]; then
-    limits=(-rss_limit_mb=0 -malloc_limit_mb=0 -timeout=300)
+    limits=(-rss_limit_mb=0 -malloc_limit_mb=0 -timeout=300 -report_slow_units=300)
     local -x ASAN_OPTIONS=$ASAN_OPTIONS:replace_intrin=0:replace_str=0
   fi
   mkdir -p "$corpus"
