@@ -15,7 +15,7 @@ launcher=()
 if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
   -DCMAKE_C_COMPILER=$target-gcc -DCMAKE_CXX_COMPILER=$target-g++ "${launcher[@]}" ${fmt:+"-Dfmt_DIR=$fmt"} \
-  -DIVF_WERROR=ON -DIVF_BUILD_APPS=OFF -DIVF_BUILD_TESTS=OFF
+  -DCMAKE_UNITY_BUILD=OFF -DIVF_WERROR=ON -DIVF_BUILD_APPS=OFF -DIVF_BUILD_TESTS=OFF
 cmake --build "$build"
 
 command -v qemu-aarch64 >/dev/null || { echo "check-aarch64: compiled; not run, for there is no qemu-aarch64 (Debian: qemu-user)"; exit 0; }
